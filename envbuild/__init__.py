@@ -1,0 +1,9 @@
+"""Declarative machine-learning environments on top of Nox: lock, assemble, train, smoke-test."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["__version__"]
+
+__version__: Final = "0.1.0"

@@ -1,0 +1,77 @@
+"""Files that are whole or absent: atomic writes, temporary folders, locks between processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+__all__ = ["atomic_folder", "atomic_writer", "exclusive", "write_atomic"]
+
+
+@contextlib.contextmanager
+def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
+    """Give a binary file that takes `path`'s place when the block ends without an error.
+
+    The bytes go to a hidden file in the same folder; on any error, Ctrl-C among them, it is
+    removed and `path` stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+
+
+def write_atomic(path: Path, data: bytes | str, *, mode: int = 0o644) -> bool:
+    """Write `data` to `path` as a whole; return False, touching nothing, if it holds it already."""
+    raw = data.encode() if isinstance(data, str) else data
+    with contextlib.suppress(FileNotFoundError):
+        if path.read_bytes() == raw:
+            return False
+    with atomic_writer(path, mode=mode) as file:
+        file.write(raw)
+    return True
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder that becomes `path` when the block ends without an error.
+
+    `path` must not exist; if another process made it meanwhile, theirs stays and ours goes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    try:
+        yield work
+        work.chmod(0o755)
+        try:
+            os.rename(work, path)
+        except OSError:
+            if not path.is_dir():
+                raise
+            shutil.rmtree(work, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock file `path` against other processes and threads while the block runs."""
+    import filelock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(path, thread_local=False):
+        yield

@@ -1,0 +1,83 @@
+"""Where envbuild keeps things: the machine's cache and the repository's own folders."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Cache", "Repository", "find_cache"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cache:
+    """The machine's cache: safe to delete, safe for use by several processes at once."""
+
+    root: Path
+
+    @property
+    def packages(self) -> Path:
+        """Downloaded artifacts, `packages/<sha256 hex>/<file name>`."""
+        return self.root / "packages"
+
+    @property
+    def layers(self) -> Path:
+        """The layer index: `layers/<key hex>.json` says which blob a layer became."""
+        return self.root / "layers"
+
+    @property
+    def store(self) -> Path:
+        """The OCI layout that holds blobs and finished images."""
+        return self.root / "store"
+
+    @property
+    def indexes(self) -> Path:
+        """Verified Debian archive indexes."""
+        return self.root / "indexes"
+
+    @property
+    def locks(self) -> Path:
+        """Parsed locks, by the digest of their bytes."""
+        return self.root / "locks"
+
+    @property
+    def logs(self) -> Path:
+        """Whole output of child processes that failed."""
+        return self.root / "logs"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Repository:
+    """A repository that uses envbuild, by its root: the folder that holds `noxfile.py`."""
+
+    root: Path
+
+    def spec_file(self, name: str) -> Path:
+        return self.root / "envs" / f"{name}.toml"
+
+    def lock_folder(self, name: str) -> Path:
+        return self.root / "lockfiles" / name
+
+    @property
+    def runs(self) -> Path:
+        """Records of training runs, `.envbuild/runs/<id>/`."""
+        return self.root / ".envbuild" / "runs"
+
+    @property
+    def smokes(self) -> Path:
+        """Reports of smoke tests, `.envbuild/smoke/<name>.json`."""
+        return self.root / ".envbuild" / "smoke"
+
+    @property
+    def prefixes(self) -> Path:
+        """Environments unpacked on this machine, `.envbuild/envs/<name>/`."""
+        return self.root / ".envbuild" / "envs"
+
+
+def find_cache() -> Cache:
+    """Return the cache that `ENVBUILD_CACHE` names, else the one in the user's cache folder."""
+    named = os.environ.get("ENVBUILD_CACHE")
+    if named:
+        return Cache(root=Path(named).expanduser().resolve())
+    base = os.environ.get("XDG_CACHE_HOME")
+    return Cache(root=(Path(base) if base else Path.home() / ".cache") / "envbuild")

@@ -1,0 +1,46 @@
+"""An entry of a layer: one path with its type, mode and content, and nothing of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Body", "Entry", "Piece"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Piece:
+    """A run of a file's content: plain bytes, or a raw deflate stream that is kept as it is.
+
+    For `deflated` pieces `size` and `crc32` are those of the plain content (a zip's directory
+    has them); the layer writer inflates to check both, and splices the stream.
+    """
+
+    data: Iterator[bytes]
+    deflated: bool = False
+    size: int = 0
+    crc32: int = 0
+
+
+Body = Callable[[], Piece]
+"""Opens a file's content; called once, when the layer is written."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One member of a layer.
+
+    `path` is relative, `/`-separated, without `.` or `..` (`opt/env/bin/python`). `mode` has the
+    permission bits only. `size` is the plain size of a file's content in bytes; `link` the target
+    of a symbolic link, or for a hard link the path of an entry before it.
+    """
+
+    path: str
+    kind: Literal["file", "directory", "symlink", "hardlink"]
+    mode: int = 0o644
+    size: int = 0
+    link: str = ""
+    body: Body | None = None
+    owner: int = 0
+    """uid and gid; 0 for all that packages bring."""

@@ -1,0 +1,218 @@
+"""What a spec says: the frozen types that are reader, JSON schema and reference at once.
+
+A field's TOML key is its name with `-` for `_`. A field without a default is required. The
+`Annotated` text is the field's documentation; a `Format` narrows a string (or each string of a
+list, or each value of a table) and brings its own expectation for error messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from envbuild.spec.formats import (
+    COMMAND_WORD,
+    CONDA_SPEC,
+    DEBIAN_PACKAGE,
+    DURATION,
+    ENVIRONMENT_VARIABLE,
+    IMAGE_BASE,
+    INDEX_URL,
+    MEMORY,
+    OUTPUT_PATH,
+    PLATFORM,
+    PYTHON,
+    RELATIVE_PATH,
+    REPOSITORY,
+    REQUIREMENT,
+    URL_PATH,
+    USER,
+    VERSION,
+)
+
+__all__ = [
+    "Conda",
+    "EnvSpec",
+    "Expect",
+    "Image",
+    "Pip",
+    "Request",
+    "Resources",
+    "Smoke",
+    "System",
+    "Train",
+    "VirtualPackages",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VirtualPackages:
+    """What the target machine offers; never read from the machine that locks."""
+
+    glibc: Annotated[str | None, VERSION, "Version of glibc, such as `2.36`."] = None
+    cuda: Annotated[str | None, VERSION, "Highest CUDA version the driver supports."] = None
+    linux: Annotated[str | None, VERSION, "Version of the Linux kernel."] = None
+    osx: Annotated[str | None, VERSION, "Version of macOS."] = None
+    archspec: Annotated[str | None, "Microarchitecture, such as `x86_64_v3`."] = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conda:
+    """Packages from conda channels."""
+
+    channels: Annotated[
+        tuple[str, ...], "Channels, by name or URL; their order is their priority and counts."
+    ] = ("conda-forge",)
+    dependencies: Annotated[
+        tuple[str, ...], CONDA_SPEC, "Match specs: a name, and what versions may do (`numpy 2.*`)."
+    ] = ()
+    virtual_packages: Annotated[VirtualPackages, "What the target machine offers."] = field(
+        default_factory=VirtualPackages
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pip:
+    """Packages from Python package indexes."""
+
+    dependencies: Annotated[tuple[str, ...], REQUIREMENT, "Requirements, as pip takes them."] = ()
+    index_url: Annotated[
+        str | None, INDEX_URL, "The index to use in place of the one pip is configured for."
+    ] = None
+    extra_index_urls: Annotated[
+        tuple[str, ...], INDEX_URL, "More indexes. A credential is a reference: `${TOKEN}`."
+    ] = ()
+    resolver: Annotated[
+        Literal["pip-tools", "uv"],
+        "Who resolves for this machine's platform; for others it is always uv.",
+    ] = "pip-tools"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class System:
+    """Debian packages, unpacked into the image without running their maintainer scripts."""
+
+    packages: Annotated[tuple[str, ...], DEBIAN_PACKAGE, "Names of Debian packages."] = ()
+    suite: Annotated[
+        str | None, "Debian suite they come from; default: the one that `image.base` names."
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Image:
+    """What the image stands on and how it presents itself."""
+
+    base: Annotated[
+        str,
+        IMAGE_BASE,
+        "A registry image (locked to its digest), `debian:SUITE` (assembled from locked "
+        "packages), or `scratch`.",
+    ] = "debian:bookworm"
+    repository: Annotated[
+        str | None, REPOSITORY, "Where to push: registry and path, without tag."
+    ] = None
+    user: Annotated[str, USER, "User that the image runs as: `root`, `nonroot`, or `UID[:GID]`."] = (
+        "root"
+    )
+    interpreter: Annotated[
+        str | None, "Path of Python in the base image, where the base brings Python itself."
+    ] = None
+    labels: Annotated[Mapping[str, str], "Labels of the image."] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resources:
+    """Limits of a container."""
+
+    cpus: Annotated[float | None, "Processors it may use; `0.5` is half of one."] = None
+    memory: Annotated[str | None, MEMORY, "Memory it may use, such as `4g`."] = None
+    gpus: Annotated[int, "GPUs it gets."] = 0
+    shm_size: Annotated[str | None, MEMORY, "Size of /dev/shm."] = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Train:
+    """The training run of `nox -s train`."""
+
+    script: Annotated[str, RELATIVE_PATH, "Python script to run, relative to `source`."]
+    source: Annotated[
+        str, RELATIVE_PATH, "Folder with the script; a snapshot of it goes into the run."
+    ] = "."
+    arguments: Annotated[tuple[str, ...], "Arguments of the script."] = ()
+    outputs: Annotated[
+        tuple[str, ...], OUTPUT_PATH, "Folders or files the script writes, collected afterwards."
+    ] = ("outputs",)
+    resources: Annotated[Resources, "Limits of the container."] = field(default_factory=Resources)
+    max_duration: Annotated[
+        str | None, DURATION, "The run is stopped after this time, such as `90s` or `30d`."
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Expect:
+    """What a response must be."""
+
+    status: Annotated[int, "Status code."] = 200
+    json: Annotated[object, "The response's JSON value."] = None
+    contains: Annotated[str | None, "A text that the response's body contains."] = None
+    tolerance: Annotated[float, "How far each number may be from the wanted one."] = 0.0
+    max_ms: Annotated[int | None, "Longest time, in milliseconds."] = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """One request of the smoke test."""
+
+    path: Annotated[str, URL_PATH, "Path and query."] = "/score"
+    method: Annotated[
+        Literal["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"] | None,
+        "Default: POST with a body, GET without.",
+    ] = None
+    json: Annotated[object, "The body, as a JSON value."] = None
+    body: Annotated[str | None, "The body, as text."] = None
+    headers: Annotated[Mapping[str, str], "Request headers."] = field(default_factory=dict)
+    expect: Annotated[Expect, "What the response must be."] = field(default_factory=Expect)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Smoke:
+    """The web service of `nox -s smoke`."""
+
+    entry_script: Annotated[
+        str | None,
+        RELATIVE_PATH,
+        "Script with `init()` and `run()`, served by azureml-inference-server-http.",
+    ] = None
+    command: Annotated[
+        tuple[str, ...] | None, COMMAND_WORD, "Or: the command that serves, for any web service."
+    ] = None
+    port: Annotated[int, "Port that the service listens on, inside the container."] = 5001
+    source: Annotated[str, RELATIVE_PATH, "Folder with the service's code."] = "."
+    models: Annotated[
+        tuple[str, ...],
+        RELATIVE_PATH,
+        "Files for the model folder: paths in the repository, or outputs of the latest run.",
+    ] = ()
+    resources: Annotated[Resources, "Limits of the container."] = field(default_factory=Resources)
+    ready_path: Annotated[str, URL_PATH, "Path that answers once the service is ready."] = "/"
+    ready_timeout: Annotated[str, DURATION, "Longest time until it is ready."] = "60s"
+    request: Annotated[tuple[Request, ...], "The requests to send."] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EnvSpec:
+    """One environment, as its file `envs/NAME.toml` declares it."""
+
+    description: Annotated[str, "One line for people."] = ""
+    platforms: Annotated[tuple[str, ...], PLATFORM, "Platforms to lock for."] = ("linux-64",)
+    python: Annotated[str, PYTHON, "Version of Python, such as `3.11.*`."]
+    conda: Annotated[Conda | None, "Packages from conda channels."] = None
+    pip: Annotated[Pip, "Packages from Python package indexes."] = field(default_factory=Pip)
+    system: Annotated[System, "Debian packages."] = field(default_factory=System)
+    image: Annotated[Image, "What the image stands on."] = field(default_factory=Image)
+    env: Annotated[
+        Mapping[str, str], ENVIRONMENT_VARIABLE, "Variables at run time; not part of the image."
+    ] = field(default_factory=dict)
+    train: Annotated[Train | None, "The training run."] = None
+    smoke: Annotated[Smoke | None, "The web service and its smoke test."] = None

@@ -1,0 +1,1 @@
+"""Tests of envbuild's promises, on real parts."""

@@ -1,0 +1,23 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from envbuild.kit.places import Cache
+
+pytest_plugins = [
+    "tests.rig.conda_channel",
+    "tests.rig.engine",
+    "tests.rig.registry",
+]
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
+    """An empty cache of the test's own, also for child processes."""
+    root = tmp_path / "cache"
+    monkeypatch.setenv("ENVBUILD_CACHE", str(root))
+    return Cache(root=root)
