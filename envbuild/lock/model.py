@@ -107,12 +107,13 @@ class PlatformLock:
 class Lock:
     """The lock of one environment: `lockfiles/NAME/envbuild.lock`.
 
-    `request` is the digest of what was asked for; `files` maps the sibling lockfiles
-    (`conda-lock.yml`, `requirements.PLATFORM.txt`) to their digests; `tools` maps each tool that
-    resolved to its version. Neither tools nor files are part of an image's identity.
+    `request` maps each section of the request (`platforms`, `python`, `conda`, `pip`, `system`,
+    `base`) to its digest, so that a stale lock can say which section moved; `files` maps the
+    sibling lockfiles (`conda-lock.yml`, `requirements.PLATFORM.txt`) to their digests; `tools` maps
+    each tool that resolved to its version. Neither tools nor files are part of an image's identity.
     """
 
-    request: str
+    request: Mapping[str, str]
     platforms: Mapping[str, PlatformLock]
     files: Mapping[str, str]
     tools: Mapping[str, str]
