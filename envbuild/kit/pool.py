@@ -1,0 +1,224 @@
+"""The urllib3 side of `kit.http`: a pool that chooses its proxy per request and loads TLS late.
+
+Imported only when a request is about to be made.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
+
+import urllib3
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    IncompleteRead,
+    MaxRetryError,
+    NameResolutionError,
+    NewConnectionError,
+    ProtocolError,
+    ProxyError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from envbuild import __version__
+from envbuild.errors import EnvbuildError
+from envbuild.kit.http import Patience, is_loopback
+
+__all__ = ["RoutingPool", "describe", "load_tls"]
+
+_BUNDLES: Final = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+"""Where distributions keep the system's bundle, for a Python whose OpenSSL looks elsewhere."""
+
+
+class RoutingPool(urllib3.PoolManager):
+    """A pool manager that goes through the environment's proxy where one is meant."""
+
+    def __init__(self, *, ca: Path | None, patience: Patience, size: int) -> None:
+        super().__init__(
+            num_pools=16,
+            headers={"User-Agent": f"envbuild/{__version__}"},
+            maxsize=size,
+            timeout=urllib3.Timeout(connect=patience.connect, read=patience.read),
+            retries=urllib3.Retry(connect=0, read=0, status=0, other=0, redirect=10),
+        )
+        self._size = size
+        self._ca = ca
+        self._guard = threading.Lock()
+        self._proxied: dict[str, _ProxiedPool] = {}
+
+    def urlopen(self, method: str, url: str, redirect: bool = True, **kw: Any) -> Any:  # type: ignore[override]
+        kw["headers"] = _with_defaults(self.headers, kw.get("headers"))
+        proxy = _find_proxy(url)
+        if proxy is None:
+            return super().urlopen(method, url, redirect=redirect, **kw)
+        pool = self._open_proxied(proxy)
+        return urllib3.ProxyManager.urlopen(pool, method, url, redirect=redirect, **kw)
+
+    def connection_from_host(
+        self,
+        host: str | None,
+        port: int | None = None,
+        scheme: str | None = "http",
+        pool_kwargs: dict[str, Any] | None = None,
+    ) -> urllib3.HTTPConnectionPool:
+        if scheme == "https":
+            self._load_tls()
+        return super().connection_from_host(host, port, scheme, pool_kwargs)
+
+    def clear(self) -> None:
+        super().clear()
+        for pool in self._proxied.values():
+            pool.clear()
+
+    def _load_tls(self) -> ssl.SSLContext:
+        with self._guard:
+            if "ssl_context" not in self.connection_pool_kw:
+                self.connection_pool_kw["ssl_context"] = load_tls(self._ca)
+            context: ssl.SSLContext = self.connection_pool_kw["ssl_context"]
+            return context
+
+    def _open_proxied(self, proxy: str) -> _ProxiedPool:
+        context = self._load_tls()
+        with self._guard:
+            if proxy not in self._proxied:
+                self._proxied[proxy] = _ProxiedPool(self, proxy, context)
+            return self._proxied[proxy]
+
+
+class _ProxiedPool(urllib3.ProxyManager):
+    """The connections through one proxy; a redirect goes back and is routed anew."""
+
+    def __init__(self, home: RoutingPool, proxy: str, context: ssl.SSLContext) -> None:
+        parts = urlsplit(proxy)
+        headers = None
+        if parts.username is not None:
+            secret = f"{parts.username}:{parts.password or ''}"
+            headers = dict(urllib3.make_headers(proxy_basic_auth=secret))
+        place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        kept = {**home.connection_pool_kw, "ssl_context": context}
+        super().__init__(place, 16, dict(home.headers), headers, proxy_ssl_context=context, **kept)
+        self._home = home
+
+    def urlopen(self, method: str, url: str, redirect: bool = True, **kw: Any) -> Any:  # type: ignore[override]
+        return self._home.urlopen(method, url, redirect=redirect, **kw)
+
+
+def _with_defaults(defaults: Mapping[str, str], given: Mapping[str, str] | None) -> Any:
+    merged = urllib3.HTTPHeaderDict(defaults)
+    merged.update(given or {})
+    return merged
+
+
+def _find_proxy(url: str) -> str | None:
+    parts = urlsplit(url)
+    if is_loopback(parts.hostname or ""):
+        return None
+    proxies = getproxies_environment()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass_environment(parts.netloc.rpartition("@")[2], proxies):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def load_tls(ca: Path | None) -> ssl.SSLContext:
+    """Return a verifying client context; raises `EnvbuildError` `tls.bundle`."""
+    # OpenSSL itself honours SSL_CERT_FILE and SSL_CERT_DIR here.
+    context = ssl.create_default_context()
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+        value = os.environ.get(name)
+        if value and not Path(value).is_dir():
+            _add_bundle(context, Path(value), f"the environment variable `{name}`")
+    if ca is not None:
+        _add_bundle(context, ca, "this registry's settings")
+    if not context.cert_store_stats()["x509_ca"] and not _has_folder():
+        _add_fallback(context)
+    return context
+
+
+def _add_bundle(context: ssl.SSLContext, path: Path, source: str) -> None:
+    try:
+        context.load_verify_locations(cafile=path)
+    except OSError as error:  # ssl.SSLError is one too
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else "can't be read"
+        raise EnvbuildError(
+            "tls.bundle",
+            f"the certificate bundle `{path}` that {source} names {reason}",
+            hint="name a file of PEM certificates there, or nothing at all",
+        ) from error
+
+
+def _has_folder() -> bool:
+    folder = ssl.get_default_verify_paths().capath
+    return folder is not None and any(Path(folder).iterdir())
+
+
+def _add_fallback(context: ssl.SSLContext) -> None:
+    for bundle in _BUNDLES:
+        if Path(bundle).is_file():
+            context.load_verify_locations(cafile=bundle)
+            return
+
+
+def describe(error: BaseException) -> str:
+    """Return the failure in a few words; a URL or a header in `error` is not repeated."""
+    cause = _find_cause(error)
+    match cause:
+        case NameResolutionError():
+            return "its name can't be resolved"
+        case NewConnectionError():
+            return _describe_refusal(cause)
+        case ConnectTimeoutError():
+            return "connecting to it took too long"
+        case ReadTimeoutError() | TimeoutError():
+            return "it stopped answering"
+        case SSLError() | ssl.SSLError():
+            return _describe_tls(cause)
+        case ProxyError():
+            return "the proxy refused to connect"
+        case IncompleteRead() | ProtocolError() | ConnectionError():
+            return "it cut the connection"
+        case HTTPError():
+            return f"the request failed ({type(cause).__name__})"
+        case _:
+            return type(cause).__name__
+
+
+def _find_cause(error: BaseException) -> BaseException:
+    while isinstance(error, MaxRetryError | ProxyError):
+        inner = error.reason if isinstance(error, MaxRetryError) else error.original_error
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    return error
+
+
+def _describe_refusal(error: BaseException) -> str:
+    cause = error.__cause__
+    if isinstance(cause, ConnectionRefusedError) or not isinstance(cause, OSError):
+        return "it refused the connection"
+    return f"it can't be reached: {(cause.strerror or 'no route').lower()}"
+
+
+def _describe_tls(error: BaseException) -> str:
+    inner = error.args[0] if error.args else None
+    while isinstance(inner, BaseException) and not isinstance(inner, ssl.SSLError):
+        inner = inner.args[0] if inner.args else None
+    known = error if isinstance(error, ssl.SSLError) else inner
+    if isinstance(known, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {known.verify_message}"
+    if isinstance(known, ssl.SSLError) and known.reason:
+        return f"the TLS connection failed: {known.reason.replace('_', ' ').lower()}"
+    return "the TLS connection failed"
