@@ -24,7 +24,7 @@ class Piece:
 
 
 Body = Callable[[], Piece]
-"""Opens a file's content; called once, when the layer is written."""
+"""Opens a file's content: each call gives it afresh, from the start, and costs little until read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
