@@ -161,8 +161,9 @@ def _add_bundle(context: ssl.SSLContext, path: Path, source: str) -> None:
 
 
 def _has_folder() -> bool:
+    # OpenSSL reads certificates of a folder one by one, by their hash, when it needs them.
     folder = ssl.get_default_verify_paths().capath
-    return folder is not None and any(Path(folder).iterdir())
+    return any(Path(str(folder)).glob("*.0"))
 
 
 def _add_fallback(context: ssl.SSLContext) -> None:
@@ -213,12 +214,18 @@ def _describe_refusal(error: BaseException) -> str:
 
 
 def _describe_tls(error: BaseException) -> str:
-    inner = error.args[0] if error.args else None
-    while isinstance(inner, BaseException) and not isinstance(inner, ssl.SSLError):
-        inner = inner.args[0] if inner.args else None
-    known = error if isinstance(error, ssl.SSLError) else inner
+    known = _find_tls(error)
     if isinstance(known, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {known.verify_message}"
-    if isinstance(known, ssl.SSLError) and known.reason:
+    if known is not None and known.reason:
         return f"the TLS connection failed: {known.reason.replace('_', ' ').lower()}"
     return "the TLS connection failed"
+
+
+def _find_tls(error: object) -> ssl.SSLError | None:
+    # urllib3 wraps the real error as the first argument of its own.
+    while not isinstance(error, ssl.SSLError):
+        if not isinstance(error, BaseException) or not error.args:
+            return None
+        error = error.args[0]
+    return error

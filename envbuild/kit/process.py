@@ -1,0 +1,198 @@
+"""Runs a tool as a child process: its output is kept, its whole group ends with us."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from envbuild.errors import ToolError
+from envbuild.kit.disk import disk_errors
+from envbuild.kit.http import strip_credentials
+
+__all__ = ["ToolExitError", "run_tool", "stop_tools"]
+
+GRACE: Final = 3.0
+"""Seconds that a child has to end by itself after SIGTERM."""
+
+_running: set[subprocess.Popen[str]] = set()
+_guard = threading.Lock()
+
+
+class ToolExitError(ToolError):
+    """A tool ended with another code than 0 (`returncode`; negative: the signal that killed it).
+
+    `output` is its stdout and stderr with secrets hidden; the file `log` holds the same.
+    """
+
+    def __init__(
+        self, code: str, message: str, *, returncode: int, output: str, log: Path, hint: str
+    ) -> None:
+        super().__init__(code, message, hint=hint)
+        self.returncode = returncode
+        self.output = output
+        self.log = log
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Ended:
+    """How a child ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run_tool(
+    argv: Sequence[str],
+    *,
+    tool: str,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    logs: Path,
+    secrets: Sequence[str] = (),
+) -> str:
+    """Run `argv` to its end and return its stdout (UTF-8; other bytes are replaced).
+
+    `tool` is its name in messages and in the log's file name; `env` is the child's whole
+    environment (None: ours); it gets no stdin. `secrets` are hidden wherever output is kept, and
+    so are credentials in URLs. On Ctrl-C, or whatever else ends the wait, the child's whole
+    process group is ended first. In a thread, that needs `stop_tools` from the main one.
+
+    Raises `ToolError` `tool.missing` or `tool.refused` (it can't be started), and `ToolExitError`
+    `tool.failed`, its output whole in a new file below `logs`.
+    """
+    ended = _run(argv, tool=tool, env=env, cwd=cwd)
+    if ended.returncode == 0:
+        return ended.stdout
+    output = _hide("\n".join(t for t in (ended.stdout, ended.stderr) if t), secrets)
+    command = _hide(shlex.join(argv), secrets)
+    log = _keep(f"$ {command}\n{_say(ended.returncode)}\n\n{output}", tool=tool, logs=logs)
+    raise ToolExitError(
+        "tool.failed",
+        f"`{tool}` {_say(ended.returncode)}; its output is in `{log}`{_quote_end(output)}",
+        returncode=ended.returncode,
+        output=output,
+        log=log,
+        hint=f"to see all it said, run `cat {shlex.quote(str(log))}`",
+    )
+
+
+def stop_tools() -> None:
+    """End every child that `run_tool` is waiting for in any thread; for Ctrl-C."""
+    with _guard:
+        children = list(_running)
+    for child in children:
+        _signal_group(child, signal.SIGTERM)
+    for child in children:
+        _end_group(child)
+
+
+def _run(
+    argv: Sequence[str], *, tool: str, env: Mapping[str, str] | None, cwd: Path | None
+) -> _Ended:
+    child = _start(argv, tool=tool, env=env, cwd=cwd)
+    try:
+        with _guard:
+            _running.add(child)
+        stdout, stderr = child.communicate()
+    except BaseException:
+        _end_group(child)
+        raise
+    finally:
+        with _guard:
+            _running.discard(child)
+        for pipe in (child.stdout, child.stderr):
+            if pipe is not None:
+                pipe.close()
+    return _Ended(returncode=child.returncode, stdout=stdout, stderr=stderr)
+
+
+def _start(
+    argv: Sequence[str], *, tool: str, env: Mapping[str, str] | None, cwd: Path | None
+) -> subprocess.Popen[str]:
+    try:
+        return subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            encoding="utf-8",
+            errors="replace",
+            # A group of its own, so that a tool's own children can be ended with it.
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        if cwd is not None and not cwd.is_dir():
+            raise
+        raise ToolError(
+            "tool.missing",
+            f"`{tool}` is not installed: there is no `{argv[0]}`",
+            hint=f"install `{tool}`, or put its folder on `PATH`",
+        ) from error
+    except PermissionError as error:
+        raise ToolError(
+            "tool.refused",
+            f"`{tool}` can't be started: `{argv[0]}` is not an executable file",
+            hint=f"to make it one, run `chmod +x {shlex.quote(argv[0])}`",
+        ) from error
+
+
+def _end_group(child: subprocess.Popen[str]) -> None:
+    _signal_group(child, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(GRACE)
+    # Also when the child itself is gone: what it started may not be.
+    _signal_group(child, signal.SIGKILL)
+    child.wait()
+
+
+def _signal_group(child: subprocess.Popen[str], number: signal.Signals) -> None:
+    # The group has the child's own number, and keeps it as long as one member lives.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, number)
+
+
+def _hide(text: str, secrets: Sequence[str]) -> str:
+    # The longest first: one secret may be a part of another.
+    forms = {form for s in secrets if s for form in (s, quote(s, safe=""))}
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, "***")
+    return strip_credentials(text)
+
+
+def _say(returncode: int) -> str:
+    if returncode < 0:
+        return f"was ended by signal {-returncode}"
+    return f"failed with exit code {returncode}"
+
+
+def _keep(text: str, *, tool: str, logs: Path) -> Path:
+    with disk_errors(logs):
+        logs.mkdir(parents=True, exist_ok=True)
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", tool)
+        handle, path = tempfile.mkstemp(prefix=f"{name}-", suffix=".log", dir=logs)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+    return Path(path)
+
+
+def _quote_end(output: str) -> str:
+    """Return the last line of `output` as an ending for a message."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    last = lines[-1].rstrip(".")
+    return f" and ends with: {last if len(last) <= 200 else last[:200] + '...'}"
