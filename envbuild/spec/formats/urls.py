@@ -1,0 +1,88 @@
+"""URLs of indexes, channels and archives, which never hold a credential, only a reference to one."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from envbuild.spec.formats.base import Format
+
+__all__ = ["ARCHIVE_URL", "CHANNEL", "INDEX_URL", "find_literal_secret"]
+
+_REFERENCE: Final = r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"
+_REST: Final = r"[^\s@?#\u0000-\u001f]"
+# A user's name alone may be a token, so it is a reference too, unless a password follows.
+_USER: Final = rf"(?:(?:[A-Za-z0-9._~%-]+:)?{_REFERENCE}@|{_REFERENCE}:{_REFERENCE}@)?"
+_WEB: Final = rf"https?://{_USER}[A-Za-z0-9.\[\]:$_{{}}-]+(?:/(?!t/[^$/]){_REST}*)*"
+_FILE: Final = rf"file://{_REST}+"
+
+
+def find_literal_secret(url: str) -> bool:
+    """Say whether `url` holds what may be a password or token, written out."""
+    bare = re.sub(_REFERENCE, "", url)
+    user = re.search(r"://([^/]*)@", bare)
+    if user and not re.fullmatch(r"|[^:]*:", user[1]):
+        return True
+    if re.search(r"/t/[^/]", bare):
+        return True
+    query = url.partition("?")[2]
+    return bool(re.search(r"=(?!\$\{)[^&]", query))
+
+
+def _explain(text: str) -> str | None:
+    if find_literal_secret(text):
+        return (
+            "a password or token must not stand in a file; set it as a variable, "
+            "such as `TOKEN`, and write `${TOKEN}` in its place"
+        )
+    if re.search(r"\$(?!\{)|\$\{(?![A-Za-z_][A-Za-z0-9_]*\})", text):
+        return "a reference to a variable is written `${NAME}`"
+    if "://" not in text:
+        return "it begins with `https://`, `http://` or `file://`"
+    if "?" in text or "#" in text:
+        return "leave out what follows `?` or `#`"
+    return None
+
+
+INDEX_URL = Format(
+    name="index URL",
+    expected="the URL of a package index, with a credential as a reference",
+    examples=(
+        "https://pkgs.example.com/simple",
+        "https://${TOKEN}@pkgs.example.com/simple",
+        "https://robot:${TOKEN}@pkgs.example.com/simple",
+        "file:///srv/wheels/simple",
+    ),
+    pattern=rf"(?:{_WEB}|{_FILE})",
+    explain=_explain,
+)
+
+ARCHIVE_URL = Format(
+    name="archive URL",
+    expected="the URL of an archive's or channel's root, with a credential as a reference",
+    examples=("https://mirror.example.com/debian", "file:///srv/mirror/conda-forge"),
+    pattern=rf"(?:{_WEB}|{_FILE})",
+    explain=_explain,
+)
+
+
+def _explain_channel(text: str) -> str | None:
+    if text == "nodefaults":
+        return "leave it out; only the channels of this list are used"
+    if text.startswith(("/", ".", "~")):
+        return "write a folder's channel as a URL, `file:///srv/channel`"
+    return _explain(text) if "://" in text else None
+
+
+CHANNEL = Format(
+    name="conda channel",
+    expected="a channel's name or URL, with a credential as a reference",
+    examples=(
+        "conda-forge",
+        "conda-forge/label/rc",
+        "https://pkgs.example.com/conda/team",
+        "https://pkgs.example.com/t/${TOKEN}/team",
+    ),
+    pattern=rf"(?:(?!nodefaults$)[A-Za-z0-9][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_.-]+)*|{_WEB}|{_FILE})",
+    explain=_explain_channel,
+)
