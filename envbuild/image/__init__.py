@@ -1,1 +1,1 @@
-
+"""Base + layers + configuration = manifest; and making sure that exactly that image is there."""

@@ -1,0 +1,82 @@
+"""Gets the artifacts of a recipe onto this machine, each checked against its locked hash."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from envbuild.kit.places import Cache
+from envbuild.kit.progress import Progress
+from envbuild.lock.model import Artifact, CondaPackage, DebianPackage, Wheel
+from envbuild.spec.model import EnvSpec
+from envbuild.spec.platforms import PLATFORMS
+from envbuild.spec.settings import Settings
+
+__all__ = ["Supply", "fetch_artifacts"]
+
+_DOWNLOADS = 6
+"""Downloads at a time from conda channels and Debian archives."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Supply:
+    """Where artifacts come from: what a recipe leaves out because it must not matter."""
+
+    spec: EnvSpec
+    platform: str
+    python_minor: str
+    settings: Settings
+    cache: Cache
+
+
+def fetch_artifacts(
+    artifacts: tuple[Artifact, ...], *, supply: Supply, progress: Progress, task: str
+) -> Mapping[str, Path]:
+    """Return the local file of each artifact by SHA-256; downloads what the cache lacks.
+
+    Raises `LockError` for an artifact that is gone or has another hash than the lock says.
+    """
+    wheels = [a for a in artifacts if isinstance(a, Wheel)]
+    others = [a for a in artifacts if not isinstance(a, Wheel)]
+    files: dict[str, Path] = {}
+    with ThreadPoolExecutor(max_workers=_DOWNLOADS) as pool:
+        try:
+            waiting = [pool.submit(_fetch_one, a, supply, progress, task) for a in others]
+            if wheels:
+                files |= _fetch_wheels(wheels, supply, progress, task)
+            files |= {a.sha256: w.result() for a, w in zip(others, waiting, strict=True)}
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return files
+
+
+def _fetch_wheels(
+    wheels: list[Wheel], supply: Supply, progress: Progress, task: str
+) -> Mapping[str, Path]:
+    from envbuild.lock.wheels import fetch_wheels
+
+    return fetch_wheels(
+        wheels, spec=supply.spec, platform=PLATFORMS[supply.platform],
+        python_minor=supply.python_minor, cache=supply.cache, progress=progress, task=task,
+    )  # fmt: skip
+
+
+def _fetch_one(
+    artifact: CondaPackage | DebianPackage, supply: Supply, progress: Progress, task: str
+) -> Path:
+    if isinstance(artifact, CondaPackage):
+        from envbuild.lock.channel import fetch_conda
+
+        return fetch_conda(
+            artifact, settings=supply.settings, cache=supply.cache, progress=progress, task=task
+        )
+    from envbuild.lock.debian import fetch_debian
+
+    suite = supply.spec.system.suite or supply.spec.image.base.partition(":")[2]
+    return fetch_debian(
+        artifact, suite=suite, settings=supply.settings, cache=supply.cache,
+        progress=progress, task=task,
+    )  # fmt: skip

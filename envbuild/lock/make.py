@@ -1,0 +1,299 @@
+"""Makes a lock: asks each resolver only for what moved, and puts their answers together.
+
+The order is forced by the data: conda (or Debian) decides which Python there is, Python and glibc
+decide which wheels fit, and conda's Python packages are constraints for pip.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Final
+
+from envbuild.errors import LockError
+from envbuild.kit.canonical import digest_bytes
+from envbuild.kit.places import Cache
+from envbuild.kit.progress import Progress
+from envbuild.lock.model import BaseImage, CondaPackage, DebianPackage, Lock, PlatformLock
+from envbuild.lock.request import digest_request
+from envbuild.lock.upgrade import Upgrade
+from envbuild.spec.model import EnvSpec
+from envbuild.spec.platforms import PLATFORMS, Platform
+from envbuild.spec.python import python_minor
+from envbuild.spec.settings import Settings
+
+__all__ = ["CONDA_FILE", "Made", "make_lock", "requirements_file"]
+
+CONDA_FILE: Final = "conda-lock.yml"
+_DEFAULT_GLIBC: Final = "2.28"
+"""What wheels are chosen for on a base image whose glibc nobody has named: every distribution
+that is still supported has it (Debian 10, RHEL 8, Ubuntu 18.10 and newer)."""
+
+
+def requirements_file(platform: str) -> str:
+    """Return the name of the pip lockfile of a platform."""
+    return f"requirements.{platform}.txt"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """A lock and the bytes of its sibling files, by file name."""
+
+    lock: Lock
+    files: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Job:
+    """What every step of one lock needs."""
+
+    name: str
+    spec: EnvSpec
+    old: Made | None
+    upgrade: Upgrade
+    settings: Settings
+    cache: Cache
+    progress: Progress
+    work: Path
+    request: Mapping[str, str]
+
+    def kept(self, *sections: str) -> Lock | None:
+        """Return the old lock if `sections` of the request are as they were and may stay."""
+        if self.old is None or self.upgrade.everything:
+            return None
+        same = all(self.old.lock.request.get(s) == self.request[s] for s in sections)
+        return self.old.lock if same else None
+
+
+def make_lock(
+    name: str,
+    spec: EnvSpec,
+    *,
+    old: Made | None,
+    upgrade: Upgrade,
+    settings: Settings,
+    cache: Cache,
+    progress: Progress,
+) -> Made:
+    """Resolve `spec` into a lock for all its platforms; `old` is preferred where it still fits.
+
+    Raises `LockError` where the request can't be met, `RegistryError` for a base image that
+    can't be found, `ToolError` for a resolver that is missing or broken. Writes nothing but
+    caches and temporary files.
+    """
+    _check_upgrade_names(name, old, upgrade)
+    with tempfile.TemporaryDirectory(prefix="envbuild-lock-") as folder:
+        job = _Job(
+            name=name, spec=spec, old=old, upgrade=upgrade, settings=settings, cache=cache,
+            progress=progress, work=Path(folder), request=digest_request(spec),
+        )  # fmt: skip
+        # What is kept was made by the tools that the old lock names; the steps overwrite theirs.
+        tools = dict(old.lock.tools) if old and not upgrade.everything else {}
+        conda_text, conda, conda_tools = _solve_conda(job)
+        tools |= conda_tools
+        platforms = [PLATFORMS[subdir] for subdir in sorted(spec.platforms)]
+        with ThreadPoolExecutor(max_workers=max(1, len(platforms))) as pool:
+            parts = list(pool.map(lambda p: _lock_platform(job, p, conda), platforms))
+    files = {CONDA_FILE: conda_text} if conda_text is not None else {}
+    for part in parts:
+        tools |= part.tools
+        if part.requirements is not None:
+            files[requirements_file(part.lock.platform)] = part.requirements
+    lock = Lock(
+        request=job.request,
+        platforms={part.lock.platform: part.lock for part in parts},
+        files={file: digest_bytes(data) for file, data in sorted(files.items())},
+        tools=dict(sorted(tools.items())),
+    )
+    if old is not None and replace(lock, tools=old.lock.tools) == old.lock:
+        lock = old.lock  # the same pins from newer tools are no change
+    return Made(lock=lock, files=files)
+
+
+def _check_upgrade_names(name: str, old: Made | None, upgrade: Upgrade) -> None:
+    locks = old.lock.platforms.values() if old else ()
+    known = {artifact.name for lock in locks for artifact in lock.artifacts}
+    for package in sorted(upgrade.packages - known):
+        near = get_close_matches(package, sorted(known), n=3)
+        raise LockError(
+            "lock.unknown-package",
+            f"`{package}` is not in the lock of `{name}`, so it can't be upgraded",
+            hint=f"did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else None,
+        )
+
+
+_Conda = Mapping[str, tuple[CondaPackage, ...]]
+
+
+def _solve_conda(job: _Job) -> tuple[bytes | None, _Conda, Mapping[str, str]]:
+    """Return conda-lock.yml, the packages by platform, and the tools that solved."""
+    if job.spec.conda is None:
+        return None, {}, {}
+    kept = job.kept("conda", "python", "platforms")
+    previous = job.old.files.get(CONDA_FILE) if job.old else None
+    if kept and previous is not None:
+        locked = {p: lock.conda for p, lock in kept.platforms.items()}
+        names = {package.name for packages in locked.values() for package in packages}
+        if not names & job.upgrade.packages:
+            return previous, locked, {}
+    from envbuild.lock.conda import solve_conda
+
+    names = {
+        package.name
+        for lock in (job.old.lock.platforms.values() if job.old else ())
+        for package in lock.conda
+    }
+    solution = solve_conda(
+        job.spec,
+        previous=previous,
+        upgrade=replace(job.upgrade, packages=job.upgrade.packages & names),
+        work=job.work,
+        settings=job.settings,
+        logs=job.cache.logs,
+        progress=job.progress,
+        task=job.name,
+    )
+    return solution.text, solution.packages, solution.tools
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Part:
+    lock: PlatformLock
+    requirements: bytes | None
+    tools: Mapping[str, str]
+
+
+def _lock_platform(job: _Job, platform: Platform, conda: _Conda) -> _Part:
+    packages = conda.get(platform.subdir, ())
+    base = _resolve_base(job, platform)
+    debian = _resolve_debian(job, platform, packages)
+    bare = PlatformLock(
+        platform=platform.subdir,
+        python=_find_python(job.spec, packages, debian),
+        glibc=_find_glibc(job.spec, platform, debian),
+        base=base,
+        conda=packages,
+        debian=debian,
+    )
+    return _resolve_wheels(job, platform, bare)
+
+
+def _resolve_base(job: _Job, platform: Platform) -> BaseImage | None:
+    """Return the base image by digest; what is locked stays until an upgrade is asked for."""
+    reference = job.spec.image.base
+    if reference == "scratch" or reference.startswith("debian:") or not platform.has_image:
+        return None
+    kept = job.kept("base")
+    old = kept.platforms.get(platform.subdir) if kept else None
+    if old and old.base:
+        return old.base
+    from envbuild.oci.reference import parse_reference
+    from envbuild.oci.registry import open_registry
+    from envbuild.oci.transfer import resolve_digest
+
+    job.progress.update(job.name, f"looking up `{reference}`")
+    parsed = parse_reference(reference)
+    options = job.settings.registry_options(parsed.registry)
+    digest = resolve_digest(
+        open_registry(parsed.registry, options=options),
+        parsed,
+        os=platform.os,
+        architecture=platform.architecture,
+    )
+    return BaseImage(reference=reference, digest=digest)
+
+
+def _has_python(packages: tuple[CondaPackage, ...]) -> bool:
+    return any(package.name == "python" for package in packages)
+
+
+def _resolve_debian(
+    job: _Job, platform: Platform, conda: tuple[CondaPackage, ...]
+) -> tuple[DebianPackage, ...]:
+    spec = job.spec
+    assembled = spec.image.base.startswith("debian:")
+    if not platform.debian or not (assembled or spec.system.packages):
+        return ()
+    kept = job.kept("base", "system", "python", "conda")
+    old = kept.platforms.get(platform.subdir) if kept else None
+    if old and not {package.name for package in old.debian} & job.upgrade.packages:
+        return old.debian
+    from envbuild.lock.debian import BASE_PACKAGES, resolve_debian
+
+    names = list(spec.system.packages)
+    if assembled:
+        names += BASE_PACKAGES
+        if not _has_python(conda):
+            names.append(f"python{python_minor(spec.python)}")
+    suite = spec.system.suite or spec.image.base.partition(":")[2]
+    return resolve_debian(
+        names, suite=suite, architecture=platform.debian, settings=job.settings,
+        cache=job.cache, progress=job.progress, task=job.name,
+    )  # fmt: skip
+
+
+def _find_python(
+    spec: EnvSpec, conda: tuple[CondaPackage, ...], debian: tuple[DebianPackage, ...]
+) -> str:
+    """Return the full version of the Python that was locked, or the minor that was asked for."""
+    minor = python_minor(spec.python)
+    for package in conda:
+        if package.name == "python":
+            return package.version
+    for deb in debian:
+        if deb.name == f"python{minor}":
+            # Debian's version is [epoch:]upstream-revision; deb-version(7)
+            upstream = deb.version.partition(":")[2] or deb.version
+            return upstream.rpartition("-")[0].partition("~")[0].partition("+")[0]
+    return minor
+
+
+def _find_glibc(spec: EnvSpec, platform: Platform, debian: tuple[DebianPackage, ...]) -> str:
+    if platform.os != "linux":
+        return ""
+    if spec.conda and spec.conda.virtual_packages.glibc:
+        return spec.conda.virtual_packages.glibc
+    for deb in debian:
+        if deb.name == "libc6":
+            return ".".join(deb.version.partition("-")[0].split(".")[:2])
+    return _DEFAULT_GLIBC
+
+
+def _resolve_wheels(job: _Job, platform: Platform, bare: PlatformLock) -> _Part:
+    if not job.spec.pip.dependencies:
+        return _Part(lock=bare, requirements=None, tools={})
+    file = requirements_file(platform.subdir)
+    previous = job.old.files.get(file) if job.old else None
+    old = job.old.lock.platforms.get(platform.subdir) if job.old else None
+    if old and previous is not None and job.kept("pip"):
+        same = (old.python, old.glibc, old.conda) == (bare.python, bare.glibc, bare.conda)
+        if same and not {wheel.name for wheel in old.wheels} & job.upgrade.packages:
+            return _Part(lock=replace(bare, wheels=old.wheels), requirements=previous, tools={})
+    return _ask_pip(job, platform, bare, previous)
+
+
+def _ask_pip(job: _Job, platform: Platform, bare: PlatformLock, previous: bytes | None) -> _Part:
+    from envbuild.lock.conda_names import find_python_names
+    from envbuild.lock.pip import resolve_pip
+
+    constraints = (
+        find_python_names(bare.conda, settings=job.settings, cache=job.cache, logs=job.cache.logs)
+        if bare.conda
+        else {}
+    )
+    work = job.work / platform.subdir
+    work.mkdir()
+    solution = resolve_pip(
+        job.spec, platform=platform, python=bare.python, glibc=bare.glibc,
+        constraints=constraints, previous=previous, upgrade=job.upgrade, work=work,
+        logs=job.cache.logs, progress=job.progress, task=job.name,
+    )  # fmt: skip
+    return _Part(
+        lock=replace(bare, wheels=solution.wheels),
+        requirements=solution.text,
+        tools=solution.tools,
+    )

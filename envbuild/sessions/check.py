@@ -1,0 +1,42 @@
+"""`nox -s check`: proves that lockfiles are up to date, with no network and no solve."""
+
+from __future__ import annotations
+
+import json
+
+from envbuild.errors import EnvbuildError
+from envbuild.lock.files import load_lock
+from envbuild.lock.freshness import check_fresh
+from envbuild.sessions.context import Context, make_parser
+from envbuild.sessions.many import ManyError
+
+__all__ = ["run"]
+
+
+def run(context: Context) -> None:
+    """Check the named environments (default: all); fails if any lock isn't up to date."""
+    parser = make_parser(context, "Check that lockfiles are up to date; all of them by default.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="environment in `envs/`")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    arguments = parser.parse_args(context.arguments)
+    names = context.select(arguments.names)
+    errors = {name: error for name in names if (error := _check(context, name)) is not None}
+    if arguments.json:
+        states = {name: errors[name].code if name in errors else "fresh" for name in names}
+        print(json.dumps(states, indent=2))
+    elif not errors:
+        print(f"{len(names)} lockfiles are up to date")
+    if len(errors) == 1:
+        raise next(iter(errors.values()))
+    if errors:
+        raise ManyError(errors, len(names))
+
+
+def _check(context: Context, name: str) -> EnvbuildError | None:
+    try:
+        spec = context.load(name)
+        lock = load_lock(context.repository.lock_folder(name), name=name, cache=context.cache)
+        check_fresh(spec, lock, name=name)
+    except EnvbuildError as error:
+        return error
+    return None

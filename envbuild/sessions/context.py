@@ -1,0 +1,100 @@
+"""What every session works with: its arguments, the repository, settings, cache and store."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envbuild.errors import SpecError
+from envbuild.kit.places import Cache, Repository, find_cache
+from envbuild.spec.load import find_environments, load_spec
+from envbuild.spec.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from envbuild.spec.model import EnvSpec
+
+__all__ = ["Context", "make_parser"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """One session's arguments and, read when first asked for, what the repository says."""
+
+    name: str
+    root: Path
+    arguments: tuple[str, ...]
+    repository: Repository = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "repository", Repository(root=self.root))
+
+    @cached_property
+    def settings(self) -> Settings:
+        return load_settings(self.root)
+
+    @cached_property
+    def cache(self) -> Cache:
+        return find_cache()
+
+    @cached_property
+    def environments(self) -> tuple[str, ...]:
+        """Names of all environments in `envs/`."""
+        return find_environments(self.root)
+
+    def select(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the environments that were named, each once; all of them for none."""
+        if not names:
+            if not self.environments:
+                raise SpecError(
+                    "spec.none",
+                    "there is no environment in `envs/`",
+                    hint="write `envs/NAME.toml`; `docs/spec.md` shows what goes into it",
+                )
+            return self.environments
+        for name in names:
+            self._check_known(name)
+        return tuple(dict.fromkeys(names))
+
+    def select_one(self, name: str | None) -> str:
+        """Return the environment that was named, else the repository's default or only one."""
+        if name is not None:
+            self._check_known(name)
+            return name
+        if self.settings.default_environment is not None:
+            self._check_known(self.settings.default_environment)
+            return self.settings.default_environment
+        if len(self.environments) == 1:
+            return self.environments[0]
+        known = ", ".join(f"`{n}`" for n in self.environments) or "none"
+        raise SpecError(
+            "session.which",
+            f"`nox -s {self.name}` needs the name of an environment (there are: {known})",
+            hint=f"run `nox -s {self.name} -- NAME`, or set `default-environment` under "
+            "`[tool.envbuild]` in `pyproject.toml`",
+        )
+
+    def load(self, name: str) -> EnvSpec:
+        return load_spec(self.repository.spec_file(name))
+
+    def _check_known(self, name: str) -> None:
+        if name in self.environments:
+            return
+        near = get_close_matches(name, self.environments, n=1)
+        known = ", ".join(f"`{n}`" for n in self.environments) or "none"
+        raise SpecError(
+            "spec.missing",
+            f"there is no `envs/{name}.toml`",
+            hint=f"did you mean `{near[0]}`?" if near else f"the environments are: {known}",
+        )
+
+
+def make_parser(context: Context, description: str) -> argparse.ArgumentParser:
+    """Return a parser whose help shows the session as it is called."""
+    return argparse.ArgumentParser(
+        prog=f"nox -s {context.name} --", description=description, allow_abbrev=False
+    )
