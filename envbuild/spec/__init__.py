@@ -1,1 +1,1 @@
-
+"""Turns `envs/NAME.toml` into an `EnvSpec`, or into all of its problems at once."""

@@ -2,7 +2,8 @@
 
 A field's TOML key is its name with `-` for `_`. A field without a default is required. The
 `Annotated` text is the field's documentation; a `Format` narrows a string (or each string of a
-list, or each value of a table) and brings its own expectation for error messages.
+list, or each value of a table) and brings its own expectation for error messages; a `Range`
+narrows a number, and `Items` a list.
 """
 
 from __future__ import annotations
@@ -12,13 +13,20 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from envbuild.spec.formats import (
+    ABSOLUTE_PATH,
+    ARCHSPEC,
+    ARGUMENT,
+    CHANNEL,
     COMMAND_WORD,
     CONDA_SPEC,
     DEBIAN_PACKAGE,
     DURATION,
     ENVIRONMENT_VARIABLE,
+    HEADER,
     IMAGE_BASE,
     INDEX_URL,
+    LABEL,
+    LINE,
     MEMORY,
     OUTPUT_PATH,
     PLATFORM,
@@ -26,9 +34,12 @@ from envbuild.spec.formats import (
     RELATIVE_PATH,
     REPOSITORY,
     REQUIREMENT,
+    SUITE,
     URL_PATH,
     USER,
     VERSION,
+    Items,
+    Range,
 )
 
 __all__ = [
@@ -54,15 +65,18 @@ class VirtualPackages:
     cuda: Annotated[str | None, VERSION, "Highest CUDA version the driver supports."] = None
     linux: Annotated[str | None, VERSION, "Version of the Linux kernel."] = None
     osx: Annotated[str | None, VERSION, "Version of macOS."] = None
-    archspec: Annotated[str | None, "Microarchitecture, such as `x86_64_v3`."] = None
+    archspec: Annotated[str | None, ARCHSPEC, "Microarchitecture, such as `x86_64_v3`."] = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conda:
-    """Packages from conda channels."""
+    """Python and packages from conda channels; without this table Python comes from the base."""
 
     channels: Annotated[
-        tuple[str, ...], "Channels, by name or URL; their order is their priority and counts."
+        tuple[str, ...],
+        CHANNEL,
+        Items(least=1, unique=True),
+        "Channels, by name or URL; their order is their priority and counts.",
     ] = ("conda-forge",)
     dependencies: Annotated[
         tuple[str, ...], CONDA_SPEC, "Match specs: a name, and what versions may do (`numpy 2.*`)."
@@ -81,7 +95,10 @@ class Pip:
         str | None, INDEX_URL, "The index to use in place of the one pip is configured for."
     ] = None
     extra_index_urls: Annotated[
-        tuple[str, ...], INDEX_URL, "More indexes. A credential is a reference: `${TOKEN}`."
+        tuple[str, ...],
+        INDEX_URL,
+        Items(unique=True),
+        "More indexes. A credential is a reference: `${TOKEN}`.",
     ] = ()
     resolver: Annotated[
         Literal["pip-tools", "uv"],
@@ -93,9 +110,14 @@ class Pip:
 class System:
     """Debian packages, unpacked into the image without running their maintainer scripts."""
 
-    packages: Annotated[tuple[str, ...], DEBIAN_PACKAGE, "Names of Debian packages."] = ()
+    packages: Annotated[
+        tuple[str, ...],
+        DEBIAN_PACKAGE,
+        Items(unique=True),
+        "Names of Debian packages; other platforms than Linux go without them.",
+    ] = ()
     suite: Annotated[
-        str | None, "Debian suite they come from; default: the one that `image.base` names."
+        str | None, SUITE, "Debian suite they come from; default: the one that `image.base` names."
     ] = None
 
 
@@ -112,23 +134,29 @@ class Image:
     repository: Annotated[
         str | None, REPOSITORY, "Where to push: registry and path, without tag."
     ] = None
-    user: Annotated[str, USER, "User that the image runs as: `root`, `nonroot`, or `UID[:GID]`."] = (
-        "root"
-    )
+    user: Annotated[
+        str, USER, "User that the image runs as: `root`, `nonroot`, `UID` or `UID:GID`."
+    ] = "root"
     interpreter: Annotated[
-        str | None, "Path of Python in the base image, where the base brings Python itself."
+        str | None,
+        ABSOLUTE_PATH,
+        "Path of Python in the base image, where the base brings Python itself.",
     ] = None
-    labels: Annotated[Mapping[str, str], "Labels of the image."] = field(default_factory=dict)
+    labels: Annotated[Mapping[Annotated[str, LABEL], str], "Labels of the image."] = field(
+        default_factory=dict
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resources:
     """Limits of a container."""
 
-    cpus: Annotated[float | None, "Processors it may use; `0.5` is half of one."] = None
+    cpus: Annotated[
+        float | None, Range(above=0, example="2"), "Processors it may use; `0.5` is half of one."
+    ] = None
     memory: Annotated[str | None, MEMORY, "Memory it may use, such as `4g`."] = None
-    gpus: Annotated[int, "GPUs it gets."] = 0
-    shm_size: Annotated[str | None, MEMORY, "Size of /dev/shm."] = None
+    gpus: Annotated[int, Range(least=0), "GPUs it gets."] = 0
+    shm_size: Annotated[str | None, MEMORY, "Size of `/dev/shm`."] = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,9 +167,12 @@ class Train:
     source: Annotated[
         str, RELATIVE_PATH, "Folder with the script; a snapshot of it goes into the run."
     ] = "."
-    arguments: Annotated[tuple[str, ...], "Arguments of the script."] = ()
+    arguments: Annotated[tuple[str, ...], ARGUMENT, "Arguments of the script."] = ()
     outputs: Annotated[
-        tuple[str, ...], OUTPUT_PATH, "Folders or files the script writes, collected afterwards."
+        tuple[str, ...],
+        OUTPUT_PATH,
+        Items(unique=True),
+        "Folders or files the script writes, collected afterwards.",
     ] = ("outputs",)
     resources: Annotated[Resources, "Limits of the container."] = field(default_factory=Resources)
     max_duration: Annotated[
@@ -153,11 +184,15 @@ class Train:
 class Expect:
     """What a response must be."""
 
-    status: Annotated[int, "Status code."] = 200
+    status: Annotated[int, Range(least=100, most=599, example="200"), "Status code."] = 200
     json: Annotated[object, "The response's JSON value."] = None
     contains: Annotated[str | None, "A text that the response's body contains."] = None
-    tolerance: Annotated[float, "How far each number may be from the wanted one."] = 0.0
-    max_ms: Annotated[int | None, "Longest time, in milliseconds."] = None
+    tolerance: Annotated[
+        float, Range(least=0, example="0.001"), "How far each number may be from the wanted one."
+    ] = 0.0
+    max_ms: Annotated[
+        int | None, Range(least=1, example="500"), "Longest time, in milliseconds."
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,7 +206,9 @@ class Request:
     ] = None
     json: Annotated[object, "The body, as a JSON value."] = None
     body: Annotated[str | None, "The body, as text."] = None
-    headers: Annotated[Mapping[str, str], "Request headers."] = field(default_factory=dict)
+    headers: Annotated[Mapping[Annotated[str, HEADER], str], LINE, "Request headers."] = field(
+        default_factory=dict
+    )
     expect: Annotated[Expect, "What the response must be."] = field(default_factory=Expect)
 
 
@@ -185,13 +222,21 @@ class Smoke:
         "Script with `init()` and `run()`, served by azureml-inference-server-http.",
     ] = None
     command: Annotated[
-        tuple[str, ...] | None, COMMAND_WORD, "Or: the command that serves, for any web service."
+        tuple[str, ...] | None,
+        COMMAND_WORD,
+        Items(least=1),
+        "Or: the command that serves, for any web service, as a list of words.",
     ] = None
-    port: Annotated[int, "Port that the service listens on, inside the container."] = 5001
+    port: Annotated[
+        int,
+        Range(least=1, most=65535, example="5001"),
+        "Port that the service listens on, inside the container.",
+    ] = 5001
     source: Annotated[str, RELATIVE_PATH, "Folder with the service's code."] = "."
     models: Annotated[
         tuple[str, ...],
         RELATIVE_PATH,
+        Items(unique=True),
         "Files for the model folder: paths in the repository, or outputs of the latest run.",
     ] = ()
     resources: Annotated[Resources, "Limits of the container."] = field(default_factory=Resources)
@@ -204,15 +249,18 @@ class Smoke:
 class EnvSpec:
     """One environment, as its file `envs/NAME.toml` declares it."""
 
-    description: Annotated[str, "One line for people."] = ""
-    platforms: Annotated[tuple[str, ...], PLATFORM, "Platforms to lock for."] = ("linux-64",)
+    description: Annotated[str, LINE, "One line for people."] = ""
+    platforms: Annotated[
+        tuple[str, ...], PLATFORM, Items(least=1, unique=True), "Platforms to lock for."
+    ] = ("linux-64",)
     python: Annotated[str, PYTHON, "Version of Python, such as `3.11.*`."]
-    conda: Annotated[Conda | None, "Packages from conda channels."] = None
+    conda: Annotated[Conda | None, "Python and packages from conda channels."] = None
     pip: Annotated[Pip, "Packages from Python package indexes."] = field(default_factory=Pip)
     system: Annotated[System, "Debian packages."] = field(default_factory=System)
     image: Annotated[Image, "What the image stands on."] = field(default_factory=Image)
     env: Annotated[
-        Mapping[str, str], ENVIRONMENT_VARIABLE, "Variables at run time; not part of the image."
+        Mapping[Annotated[str, ENVIRONMENT_VARIABLE], str],
+        "Variables at run time; not part of the image.",
     ] = field(default_factory=dict)
     train: Annotated[Train | None, "The training run."] = None
     smoke: Annotated[Smoke | None, "The web service and its smoke test."] = None

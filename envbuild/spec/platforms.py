@@ -37,9 +37,7 @@ class Platform:
 
 
 def _platform(subdir: str, os: str, architecture: str, debian: str, machine: str) -> Platform:
-    return Platform(
-        subdir=subdir, os=os, architecture=architecture, debian=debian, machine=machine
-    )
+    return Platform(subdir=subdir, os=os, architecture=architecture, debian=debian, machine=machine)
 
 
 PLATFORMS: Final[dict[str, Platform]] = {

@@ -32,6 +32,7 @@ from envbuild.spec.formats.quantities import (
 from envbuild.spec.formats.urls import ARCHIVE_URL, CHANNEL, INDEX_URL
 from envbuild.spec.formats.words import (
     ARCHSPEC,
+    ARGUMENT,
     COMMAND_WORD,
     ENVIRONMENT_NAME,
     ENVIRONMENT_VARIABLE,
@@ -45,6 +46,7 @@ __all__ = [
     "ABSOLUTE_PATH",
     "ARCHIVE_URL",
     "ARCHSPEC",
+    "ARGUMENT",
     "CHANNEL",
     "COMMAND_WORD",
     "CONDA_SPEC",

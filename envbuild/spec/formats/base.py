@@ -1,4 +1,4 @@
-"""What narrows a value beyond its type: the format of a text, the range of a number, a list's size."""
+"""What narrows a value beyond its type: a text's format, a number's range, a list's size."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ __all__ = ["Format", "Items", "Range", "hide_secrets", "show_text"]
 
 _SHOWN = 60
 _SECRETS = (
-    (re.compile(r"(?<=://)[^/@\s]*@"), "***@"),
+    (re.compile(r"(?<=://)\S*@"), "***@"),
     (re.compile(r"(?<=/t/)[^/\s]+"), "***"),
-    (re.compile(r"(?<=[?&])([A-Za-z_-]*(?:token|key|pass\w*|sig|secret)=)[^&\s]+", re.I), r"\1***"),
+    (
+        re.compile(
+            r"(?<=[?&])([A-Za-z_-]*(?:token|key|pass\w*|sig|secret)=)[^&\s]+", re.IGNORECASE
+        ),
+        r"\1***",
+    ),
 )
 
 

@@ -11,7 +11,9 @@ from envbuild.spec.formats.base import Format
 __all__ = ["IMAGE_BASE", "LABEL", "REPOSITORY", "SUITE", "USER", "Base", "parse_base"]
 
 _PART: Final = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-_HOST: Final = r"(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|[A-Za-z0-9.-]+(?=:[0-9]))(?::[0-9]{1,5})?"
+_HOST: Final = (
+    r"(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|[A-Za-z0-9.-]+(?=:[0-9]))(?::[0-9]{1,5})?"
+)
 _PATH: Final = rf"{_PART}(?:/{_PART})*"
 _TAG: Final = r":[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 _DIGEST: Final = r"@sha256:[0-9a-f]{64}"

@@ -31,7 +31,7 @@ _LISTED: Final = "list the packages here, one by one"
 
 
 def _explain_option(text: str) -> str:
-    option = text.split()[0].split("=")[0]
+    option = text.split(maxsplit=1)[0].split("=", maxsplit=1)[0]
     if option in ("-r", "--requirement"):
         return f"requirement files are not supported; {_LISTED}"
     if option in ("-e", "--editable"):
@@ -46,7 +46,9 @@ def _explain_requirement(text: str) -> str | None:
         return None
     if text.startswith("-"):
         return _explain_option(text)
-    if re.search(r"\w://|@", text.split(";")[0]) or _ARCHIVE.fullmatch(text.split(";")[0].strip()):
+    if re.search(r"\w://|@", text.split(";", maxsplit=1)[0]) or _ARCHIVE.fullmatch(
+        text.split(";", maxsplit=1)[0].strip()
+    ):
         return (
             "URLs and paths are not supported, for another machine may get something else there; "
             "publish the package on an index and name that in `pip.extra-index-urls`"
@@ -104,7 +106,7 @@ def _explain_conda(text: str) -> str | None:
         return "single archives are not supported; name the package and its channel"
     if "://" in text:
         return "write the channel's URL in `conda.channels`, and here the package's name"
-    if text.startswith("-") or text.startswith("pip:"):
+    if text.startswith(("-", "pip:")):
         return "packages for pip go to `pip.dependencies`"
     if ";" in text:
         return "conda knows no markers"

@@ -1,4 +1,4 @@
-"""URLs of indexes, channels and archives, which never hold a credential, only a reference to one."""
+"""URLs of indexes, channels and archives: a credential in one is a reference, never written out."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from envbuild.spec.formats.base import Format
 __all__ = ["ARCHIVE_URL", "CHANNEL", "INDEX_URL", "find_literal_secret"]
 
 _REFERENCE: Final = r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"
-_REST: Final = r"[^\s@?#\u0000-\u001f]"
+_CHARACTER: Final = rf"(?:[^\s@?#/$\u0000-\u001f]|{_REFERENCE})"
 # A user's name alone may be a token, so it is a reference too, unless a password follows.
 _USER: Final = rf"(?:(?:[A-Za-z0-9._~%-]+:)?{_REFERENCE}@|{_REFERENCE}:{_REFERENCE}@)?"
-_WEB: Final = rf"https?://{_USER}[A-Za-z0-9.\[\]:$_{{}}-]+(?:/(?!t/[^$/]){_REST}*)*"
-_FILE: Final = rf"file://{_REST}+"
+_HOST: Final = rf"(?:[A-Za-z0-9.:_\[\]-]|{_REFERENCE})+"
+# Anaconda's servers take a token as `/t/TOKEN/`.
+_WEB: Final = rf"https?://{_USER}{_HOST}(?:/(?!t/[^/$]){_CHARACTER}*)*"
+_FILE: Final = rf"file://(?:/{_CHARACTER}*)+"
 
 
 def find_literal_secret(url: str) -> bool:
     """Say whether `url` holds what may be a password or token, written out."""
     bare = re.sub(_REFERENCE, "", url)
-    user = re.search(r"://([^/]*)@", bare)
+    user = re.search(r"://(.*)@", bare)
     if user and not re.fullmatch(r"|[^:]*:", user[1]):
         return True
     if re.search(r"/t/[^/]", bare):
         return True
-    query = url.partition("?")[2]
-    return bool(re.search(r"=(?!\$\{)[^&]", query))
+    query = r"[?&][^=&]*(?:token|key|pass|sig|secret)[^=&]*=[^&]"
+    return bool(re.search(query, bare, re.IGNORECASE))
 
 
 def _explain(text: str) -> str | None:

@@ -10,6 +10,7 @@ from envbuild.spec.platforms import PLATFORMS
 
 __all__ = [
     "ARCHSPEC",
+    "ARGUMENT",
     "COMMAND_WORD",
     "ENVIRONMENT_NAME",
     "ENVIRONMENT_VARIABLE",
@@ -75,6 +76,13 @@ COMMAND_WORD = Format(
     expected="a word of the command, not empty",
     examples=("uvicorn",),
     pattern=r"[^\u0000]+",
+)
+
+ARGUMENT = Format(
+    name="argument",
+    expected="an argument",
+    examples=("--epochs", "10"),
+    pattern=r"[^\u0000]*",
 )
 
 EXECUTABLE = Format(
