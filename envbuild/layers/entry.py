@@ -13,14 +13,18 @@ __all__ = ["Body", "Entry", "Piece"]
 class Piece:
     """A run of a file's content: plain bytes, or a raw deflate stream that is kept as it is.
 
-    For `deflated` pieces `size` and `crc32` are those of the plain content (a zip's directory
-    has them); the layer writer inflates to check both, and splices the stream.
+    `size` (bytes) and `crc32` are those of the plain content, which a zip's directory has; the
+    layer writer inflates a deflated piece to check both, and splices the stream. A plain piece
+    may leave them out (0). `sha256` is the plain content's, 32 bytes, where the archive says; it
+    is checked where that is cheap. `source` names member and archive for messages.
     """
 
     data: Iterator[bytes]
     deflated: bool = False
     size: int = 0
     crc32: int = 0
+    sha256: bytes = b""
+    source: str = ""
 
 
 Body = Callable[[], Piece]

@@ -1,0 +1,65 @@
+"""A wheel's RECORD: the files of an installed project with their hashes and sizes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import hashlib
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+__all__ = ["Row", "decode_sha256", "make_row", "parse_record", "render_record"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One row: a path (relative to site-packages once installed), `algorithm=hash`, bytes."""
+
+    path: str
+    digest: str = ""
+    size: str = ""
+
+
+def parse_record(data: bytes) -> Mapping[str, Row]:
+    """Parse a RECORD into rows by path.
+
+    Raises `ValueError` for what is not UTF-8, not CSV, or has a path twice with other content.
+    """
+    rows: dict[str, Row] = {}
+    for cells in csv.reader(io.StringIO(data.decode(), newline=""), strict=True):
+        if not cells:
+            continue
+        path, digest, size, *_ = [*cells, "", ""]
+        row = Row(path=path, digest=digest, size=size)
+        if rows.setdefault(path, row) != row:
+            raise ValueError(f"`{path}` is listed twice")
+    return rows
+
+
+def make_row(path: str, data: bytes) -> Row:
+    """Return the row of a file that holds `data`."""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+    return Row(path=path, digest=f"sha256={digest}", size=str(len(data)))
+
+
+def render_record(rows: Iterable[Row]) -> bytes:
+    """Return the rows as a RECORD, sorted by path."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    for row in sorted(rows, key=lambda row: row.path):
+        writer.writerow((row.path, row.digest, row.size))
+    return text.getvalue().encode()
+
+
+def decode_sha256(row: Row) -> bytes:
+    """Return the row's SHA-256 as 32 bytes, or nothing where it has another hash or none."""
+    algorithm, _, text = row.digest.partition("=")
+    if algorithm != "sha256":
+        return b""
+    try:
+        raw = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4))
+    except (binascii.Error, ValueError):
+        return b""
+    return raw if len(raw) == hashlib.sha256().digest_size else b""
