@@ -1,0 +1,173 @@
+"""Names an image by what is inside: the recipe, its env digest, and the tag made from it.
+
+The identity is version 1 of an explicit list of fields in canonical JSON; `identity_fields` is the
+list, and the golden vectors in `tests/identity/golden` hold it. What is not in the list cannot
+reach an image: names of environments and files, order, comments, URLs, registries, variables at
+run time, the tools that resolved, other platforms.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from envbuild.errors import LockError, SpecError
+from envbuild.identity.recipe import Base, ImageSettings, Recipe
+from envbuild.kit.canonical import digest_json
+from envbuild.lock.model import Artifact, CondaPackage, DebianPackage, PlatformLock, Wheel
+from envbuild.lock.names import normalise_name
+from envbuild.spec.formats.images import parse_base
+from envbuild.spec.model import EnvSpec
+
+__all__ = [
+    "IDENTITY_VERSION",
+    "PREFIX",
+    "TAG_DIGITS",
+    "digest_recipe",
+    "format_reference",
+    "format_tag",
+    "identity_fields",
+    "plan_recipe",
+]
+
+IDENTITY_VERSION: Final = 1
+"""Version of the list of fields; raised with any change of it, so no two lists share a digest."""
+
+PREFIX: Final = "/opt/env"
+"""Where every environment lives. One place for all, so that a package's layer fits all of them."""
+
+TAG_DIGITS: Final = 20
+"""Hex digits of the env digest in a tag: 80 bits; the whole digest is in a label."""
+
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_MAX_NAME: Final = 255
+"""Longest image name without its tag, by Docker's reference grammar (a tag has up to 128)."""
+
+
+def plan_recipe(spec: EnvSpec, lock: PlatformLock) -> Recipe:
+    """Return the recipe of the image that `lock` is for; `lock` is fresh for `spec`.
+
+    Artifacts are sorted and their names spelled in one way, so a recipe has no trace of the order
+    or the spelling that a resolver happened to choose. Raises `SpecError` `identity.no-python`
+    where wheels have no interpreter to run on, `identity.two-pythons` where the spec names one
+    beside conda's, and `LockError` `lock.stale` for a lock without the base image's digest.
+    """
+    return Recipe(
+        platform=lock.platform,
+        base=_plan_base(spec, lock),
+        artifacts=tuple(sorted(map(_normalise, lock.artifacts), key=_artifact_fields)),
+        prefix=PREFIX,
+        python_minor=lock.python_minor,
+        interpreter=_find_interpreter(spec, lock),
+        settings=ImageSettings(user=spec.image.user, labels=dict(spec.image.labels)),
+    )
+
+
+def _plan_base(spec: EnvSpec, lock: PlatformLock) -> Base:
+    kind = parse_base(spec.image.base).kind
+    if kind != "registry":
+        return Base(kind=kind)
+    if lock.base is None:
+        raise LockError(
+            "lock.stale",
+            f"the lock has no digest of the base image `{spec.image.base}` for `{lock.platform}`",
+            hint="to look it up, run `nox -s lock`",
+        )
+    return Base(kind="image", digest=lock.base.digest, reference=lock.base.reference)
+
+
+def _normalise(artifact: Artifact) -> Artifact:
+    """Spell a wheel's name as PEP 503 compares it; conda's and Debian's names have one spelling."""
+    if not isinstance(artifact, Wheel):
+        return artifact
+    name = normalise_name(artifact.name)
+    return artifact if name == artifact.name else replace(artifact, name=name)
+
+
+def _find_interpreter(spec: EnvSpec, lock: PlatformLock) -> str:
+    """Return the Python outside the prefix that the environment runs on, or ""."""
+    named = spec.image.interpreter
+    if any(package.name == "python" for package in lock.conda):
+        if named:
+            raise SpecError(
+                "identity.two-pythons",
+                f"`image.interpreter` names `{named}`, but conda brings Python, too",
+                hint="leave out `image.interpreter`, or everything that needs conda's Python",
+            )
+        return ""
+    if named:
+        return named
+    minor = lock.python_minor
+    if {package.name for package in lock.debian} & {f"python{minor}", f"python{minor}-minimal"}:
+        return f"/usr/bin/python{minor}"
+    if lock.wheels:
+        raise SpecError(
+            "identity.no-python",
+            f"nothing brings Python {minor} for `{lock.platform}`, which its wheels need",
+            hint="name the base image's own in `image.interpreter`, or take conda's with a "
+            "`[conda]` table",
+        )
+    return ""
+
+
+def identity_fields(
+    recipe: Recipe, *, assembler: int, plan: Mapping[str, int | str]
+) -> dict[str, Any]:
+    """Return everything that the image of `recipe` is a function of, as canonical JSON's values.
+
+    `assembler` is the version of the code that makes layers, `plan` the constants it uses.
+    Artifacts are lists `[manager, name, version, build, sha256]`, sorted; for a Debian package
+    the build is its architecture, for a wheel it is empty.
+    """
+    return {
+        "envbuild-identity": IDENTITY_VERSION,
+        "platform": recipe.platform,
+        "base": {"kind": recipe.base.kind, "digest": recipe.base.digest},
+        "artifacts": sorted(map(_artifact_fields, recipe.artifacts)),
+        "prefix": recipe.prefix,
+        "python-minor": recipe.python_minor,
+        "interpreter": recipe.interpreter,
+        "user": recipe.settings.user,
+        "labels": dict(recipe.settings.labels),
+        "assembler": assembler,
+        "plan": dict(plan),
+    }
+
+
+def _artifact_fields(artifact: Artifact) -> list[str]:
+    if isinstance(artifact, CondaPackage):
+        manager, build = "conda", artifact.build
+    elif isinstance(artifact, DebianPackage):
+        manager, build = "debian", artifact.architecture
+    else:
+        manager, build = "pip", ""
+    return [manager, artifact.name, artifact.version, build, artifact.sha256]
+
+
+def digest_recipe(recipe: Recipe, *, assembler: int, plan: Mapping[str, int | str]) -> str:
+    """Return the env digest of one image: same content, same digest, on every machine."""
+    return digest_json(identity_fields(recipe, assembler=assembler, plan=plan))
+
+
+def format_tag(digest: str) -> str:
+    """Return the tag for an env digest: its first 20 hex digits."""
+    if not _DIGEST.fullmatch(digest):
+        raise ValueError(f"not a digest: {digest!r}")
+    return digest.removeprefix("sha256:")[:TAG_DIGITS]
+
+
+def format_reference(repository: str, name: str, digest: str) -> str:
+    """Return `REPOSITORY/NAME:TAG` for environment `name`.
+
+    Raises `SpecError` `identity.long-name` where registries would refuse the name's length.
+    """
+    image = f"{repository}/{name}"
+    if len(image) > _MAX_NAME:
+        raise SpecError(
+            "identity.long-name",
+            f"the image name `{image}` is {len(image)} characters long, and the limit is {_MAX_NAME}",
+            hint="choose a shorter repository or a shorter name for the environment",
+        )
+    return f"{image}:{format_tag(digest)}"
