@@ -43,13 +43,18 @@ class EnvbuildError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """One thing that is wrong in a file: where (a dotted key, "" for the whole file) and what."""
+    """One thing that is wrong in a file: where (a dotted key, "" for the whole file) and what.
+
+    `line` is where the value begins, from 1, if that is known.
+    """
 
     key: str
     message: str
+    line: int | None = None
 
     def __str__(self) -> str:
-        return f"`{self.key}`: {self.message}" if self.key else self.message
+        line = f" (line {self.line})" if self.line else ""
+        return f"`{self.key}`{line}: {self.message}" if self.key else self.message
 
 
 class SpecError(EnvbuildError):

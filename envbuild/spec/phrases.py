@@ -33,6 +33,8 @@ def show_value(value: object) -> str:
     """Return what a value of a TOML file is, short enough for a message."""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
+    if value is None:
+        return "`null`"
     if isinstance(value, str):
         return f"the text {show_text(value)}"
     if isinstance(value, float) and not math.isfinite(value):

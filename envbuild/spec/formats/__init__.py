@@ -6,6 +6,7 @@ from envbuild.spec.formats.base import Format, Items, Range, hide_secrets, show_
 from envbuild.spec.formats.images import (
     IMAGE_BASE,
     LABEL,
+    REGISTRY_HOST,
     REPOSITORY,
     SUITE,
     USER,
@@ -64,6 +65,7 @@ __all__ = [
     "OUTPUT_PATH",
     "PLATFORM",
     "PYTHON",
+    "REGISTRY_HOST",
     "RELATIVE_PATH",
     "REPOSITORY",
     "REQUIREMENT",

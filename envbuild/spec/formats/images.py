@@ -106,6 +106,23 @@ REPOSITORY = Format(
 )
 
 
+def _explain_host(text: str) -> str | None:
+    if "/" in text:
+        return "leave out the scheme and the path"
+    if re.fullmatch(r"[A-Za-z0-9-]+", text):
+        return 'a name with dots stands in quotes, such as `[..."registry.example.com"]`'
+    return None
+
+
+REGISTRY_HOST = Format(
+    name="registry host",
+    expected="a registry's host, with its port if it has one",
+    examples=("registry.example.com", "localhost:5000"),
+    pattern=_HOST,
+    explain=_explain_host,
+)
+
+
 def _explain_user(text: str) -> str | None:
     if re.fullmatch(r"[a-z_][a-z0-9_-]*(?::.*)?", text):
         return "the image knows no other names, so give the user's number"

@@ -46,9 +46,8 @@ def _explain_requirement(text: str) -> str | None:
         return None
     if text.startswith("-"):
         return _explain_option(text)
-    if re.search(r"\w://|@", text.split(";", maxsplit=1)[0]) or _ARCHIVE.fullmatch(
-        text.split(";", maxsplit=1)[0].strip()
-    ):
+    wanted = text.partition(";")[0].strip()
+    if re.search(r"\w://|@", wanted) or _ARCHIVE.fullmatch(wanted):
         return (
             "URLs and paths are not supported, for another machine may get something else there; "
             "publish the package on an index and name that in `pip.extra-index-urls`"
@@ -59,6 +58,8 @@ def _explain_requirement(text: str) -> str | None:
         return f"pip compares with two signs: `{found[1]}=={found[2]}`"
     if found := re.fullmatch(rf"({_PIP_NAME})\s+(v?[0-9][\w.*]*)", text):
         return f"write the comparison: `{found[1]}=={found[2]}`"
+    if re.fullmatch(rf"{_PIP_NAME}(?:,? {_PIP_NAME})+", text):
+        return "each package is a text of its own"
     return _parse_fully(text)
 
 
@@ -68,7 +69,7 @@ def _parse_fully(text: str) -> str | None:
     try:
         Requirement(text)
     except InvalidRequirement as error:
-        return str(error).splitlines()[0].rstrip(".").replace("\t", " ")
+        return f"pip would say: {str(error).splitlines()[0]}"
     return None
 
 
