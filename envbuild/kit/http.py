@@ -13,7 +13,7 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import unquote, urlsplit
 
 from envbuild.errors import EnvbuildError
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RETRIED_STATUSES",
+    "FailureKind",
     "Patience",
     "basic_authorization",
     "describe_failure",
     "expand_references",
+    "explain_failure",
     "find_netrc",
     "is_loopback",
     "open_pool",
@@ -34,6 +36,9 @@ __all__ = [
     "split_credentials",
     "strip_credentials",
 ]
+
+FailureKind = Literal["name", "refused", "timeout", "tls", "proxy", "cut", "other"]
+"""Why there was no answer."""
 
 RETRIED_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers that may be different a moment later."""
@@ -199,6 +204,11 @@ def is_loopback(host: str) -> bool:
 
 def describe_failure(error: BaseException) -> str:
     """Return what went wrong with a connection in a few words, without URL or credentials."""
+    return explain_failure(error)[1]
+
+
+def explain_failure(error: BaseException) -> tuple[FailureKind, str]:
+    """Return the kind of a failed connection, and what went wrong in a few words."""
     from envbuild.kit.pool import describe
 
     return describe(error)

@@ -30,7 +30,7 @@ from urllib3.exceptions import (
 
 from envbuild import __version__
 from envbuild.errors import EnvbuildError
-from envbuild.kit.http import Patience, is_loopback
+from envbuild.kit.http import FailureKind, Patience, is_loopback
 
 __all__ = ["RoutingPool", "describe", "load_tls"]
 
@@ -173,36 +173,33 @@ def _add_fallback(context: ssl.SSLContext) -> None:
             return
 
 
-def describe(error: BaseException) -> str:
-    """Return the failure in a few words; a URL or a header in `error` is not repeated."""
+def describe(error: BaseException) -> tuple[FailureKind, str]:
+    """Return the failure's kind and a few words; no URL or header of `error` is repeated."""
     cause = _find_cause(error)
     match cause:
         case NameResolutionError():
-            return "its name can't be resolved"
+            return "name", "its name can't be resolved"
         case NewConnectionError():
-            return _describe_refusal(cause)
+            return "refused", _describe_refusal(cause)
         case ConnectTimeoutError():
-            return "connecting to it took too long"
+            return "timeout", "connecting to it took too long"
         case ReadTimeoutError() | TimeoutError():
-            return "it stopped answering"
+            return "timeout", "it stopped answering"
         case SSLError() | ssl.SSLError():
-            return _describe_tls(cause)
+            return "tls", _describe_tls(cause)
         case ProxyError():
-            return "the proxy refused to connect"
+            return "proxy", "the proxy can't be reached or doesn't connect to it"
         case IncompleteRead() | ProtocolError() | ConnectionError():
-            return "it cut the connection"
+            return "cut", "it cut the connection"
         case HTTPError():
-            return f"the request failed ({type(cause).__name__})"
+            return "other", f"the request failed ({type(cause).__name__})"
         case _:
-            return type(cause).__name__
+            return "other", type(cause).__name__
 
 
 def _find_cause(error: BaseException) -> BaseException:
-    while isinstance(error, MaxRetryError | ProxyError):
-        inner = error.reason if isinstance(error, MaxRetryError) else error.original_error
-        if not isinstance(inner, BaseException):
-            break
-        error = inner
+    while isinstance(error, MaxRetryError) and isinstance(error.reason, Exception):
+        error = error.reason
     return error
 
 

@@ -100,6 +100,11 @@ class Authenticator:
         """True if a login was found; False also before the first challenge."""
         return self._credential is not None
 
+    @property
+    def may_ask_more(self) -> bool:
+        """True if a token for more than was asked for could be had."""
+        return self._credential is not None and bool(self._tokens)
+
     def headers(self, scopes: Sequence[str]) -> dict[str, str]:
         """Return what is known to convince the registry; empty before its first challenge."""
         if self._basic:

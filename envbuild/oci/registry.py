@@ -1,0 +1,347 @@
+"""A container registry over the OCI distribution API: manifests and blobs, found, read and pushed.
+
+Protocol: OCI distribution specification 1.1. Every question has three answers: yes, no, and a
+`RegistryError`. What real registries do otherwise is said where it is dealt with.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from envbuild.errors import RegistryError
+from envbuild.kit.canonical import digest_bytes
+from envbuild.oci.answer import NO_ANSWER, Answer, Request, Transient
+from envbuild.oci.auth import find_config
+from envbuild.oci.descriptor import (
+    DOCKER_INDEX,
+    DOCKER_MANIFEST,
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Descriptor,
+    check_digest,
+)
+from envbuild.oci.store import Store
+from envbuild.oci.token import format_scope
+from envbuild.oci.upload import Sent, Upload, send_blob
+from envbuild.oci.wire import RegistryOptions, Wire
+
+__all__ = ["Registry", "RegistryOptions", "open_registry"]
+
+_ACCEPT: Final = f"{OCI_INDEX}, {OCI_MANIFEST}, {DOCKER_INDEX}, {DOCKER_MANIFEST}"
+_DIGEST: Final = "Docker-Content-Digest"
+_VERSION: Final = "Docker-Distribution-Api-Version"
+
+_ABSENT: Final = frozenset({"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "BLOB_UNKNOWN", "NOT_FOUND"})
+"""Codes of a real "not found"; the last one is Harbor's."""
+
+_NO_HEAD: Final = frozenset({400, 405, 501})
+"""What registries say that don't know HEAD here."""
+
+
+def open_registry(host: str, *, options: RegistryOptions | None = None) -> Registry:
+    """Return the registry `host` (as in a reference, with its port); nothing is sent yet.
+
+    The same one is returned for the same host and options, so that its connections, its scheme
+    and its logins are found out once in a process.
+    """
+    # What is looked up in the environment is part of the question, and a forked child must not
+    # write into its parent's connections.
+    names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+    around = (os.getpid(), str(find_config()), *(os.environ.get(name, "") for name in names))
+    return _open(host, options or RegistryOptions(), around)
+
+
+@functools.lru_cache(maxsize=64)
+def _open(host: str, options: RegistryOptions, _around: tuple[object, ...]) -> Registry:
+    return Registry(Wire(host, options))
+
+
+class Registry:
+    """One registry; safe in many threads. Repositories are named without the host."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    @property
+    def host(self) -> str:
+        """The host as references have it."""
+        return self._wire.host
+
+    def find_manifest(self, repository: str, reference: str) -> Descriptor | None:
+        """Return the descriptor of a tag's or digest's manifest; None only if it is not there.
+
+        Raises `RegistryError` whenever the registry could not tell.
+        """
+        request = self._plan_manifest("HEAD", repository, reference)
+        answer = self._ask_absence(request)
+        if answer is None:
+            return None
+        if answer.status in _NO_HEAD:
+            found = self._get_manifest(repository, reference)
+            return found[0] if found else None
+        if answer.status != 200:
+            raise self._refuse(answer, request)
+        described = _describe(answer)
+        if described is None:
+            found = self._get_manifest(repository, reference)
+            return found[0] if found else None
+        self._check_wanted(reference, described.digest, request)
+        return described
+
+    def read_manifest(self, repository: str, reference: str) -> tuple[Descriptor, bytes]:
+        """Return a manifest or an index, its bytes proven against digest and header.
+
+        Raises `RegistryError` `registry.not-found` if it is not there.
+        """
+        found = self._get_manifest(repository, reference)
+        if found is None:
+            raise RegistryError(
+                "registry.not-found",
+                f"`{self.host}` has no `{_join(repository, reference)}`",
+                hint="check the image's name and tag",
+            )
+        return found
+
+    def push_manifest(self, repository: str, reference: str, media_type: str, data: bytes) -> str:
+        """Put a manifest under a tag or its digest; return its digest.
+
+        Everything it names must be there. Raises `RegistryError` `registry.wrong-digest` if the
+        registry stored something else.
+        """
+        digest = digest_bytes(data)
+        request = Request(
+            method="PUT",
+            url=f"{repository}/manifests/{reference}",
+            what=f"store the manifest `{_join(repository, reference)}`",
+            scopes=(format_scope(repository, "pull,push"),),
+            headers={"Content-Type": media_type},
+            body=data,
+        )
+        answer = self._wire.persist(lambda: self._put_manifest(request))
+        said = answer.headers.get(_DIGEST, digest)
+        if said != digest:
+            raise self._wrong_digest(request, got=said, wanted=digest)
+        return digest
+
+    def has_blob(self, repository: str, digest: str) -> bool:
+        """Return whether the repository has the blob; raises `RegistryError` if it can't tell."""
+        request = self._plan_blob("HEAD", repository, digest, "pull")
+        answer = self._ask_absence(request)
+        if answer is None or answer.status in _NO_HEAD:
+            # Sending what is there already does no harm.
+            return False
+        if answer.status != 200:
+            raise self._refuse(answer, request)
+        return True
+
+    def read_blob(self, repository: str, digest: str, *, most: int = 16 << 20) -> bytes:
+        """Return a small blob (an image's configuration) of up to `most` bytes, proven."""
+        request = self._plan_blob("GET", repository, digest, "pull")
+
+        def read() -> bytes:
+            data = bytearray()
+            with self._wire.stream(request) as chunks:
+                for chunk in chunks:
+                    data += chunk
+                    if len(data) > most:
+                        raise self._too_long(request, most)
+            return bytes(data)
+
+        data = self._wire.persist(read)
+        if digest_bytes(data) != digest:
+            raise self._wrong_digest(request, got=digest_bytes(data), wanted=digest)
+        return data
+
+    def fetch_blob(
+        self,
+        repository: str,
+        blob: Descriptor,
+        store: Store,
+        *,
+        got: Callable[[int], object] = int,
+    ) -> None:
+        """Download a blob into the store, proven; nothing is done if it is there.
+
+        `got` is told the number of bytes of each piece, and a negative number when a broken
+        download begins anew. What it raises ends the download.
+        """
+        if store.has(blob.digest, blob.size):
+            return
+        request = self._plan_blob("GET", repository, blob.digest, "pull")
+
+        def fetch() -> None:
+            done = 0
+            try:
+                with self._wire.stream(request) as chunks, store.writer() as writer:
+                    for chunk in chunks:
+                        writer.write(chunk)
+                        done += len(chunk)
+                        got(len(chunk))
+                        if done > blob.size:
+                            break
+                    if writer.digest != blob.digest:
+                        raise self._wrong_digest(request, got=writer.digest, wanted=blob.digest)
+            except BaseException:
+                got(-done)
+                raise
+
+        self._wire.persist(fetch)
+
+    def push_blob(
+        self,
+        repository: str,
+        blob: Descriptor,
+        store: Store,
+        *,
+        mount_from: str | None = None,
+        sent: Callable[[int], object] = int,
+    ) -> Sent:
+        """Send a blob from the store; first ask the registry to take it from `mount_from`.
+
+        Whether it is there is not asked: see `has_blob`. `sent` is told as `got` in `fetch_blob`.
+        """
+        return send_blob(
+            self._wire,
+            Upload(repository=repository, blob=blob, store=store, mount_from=mount_from, sent=sent),
+        )
+
+    def _plan_manifest(self, method: str, repository: str, reference: str) -> Request:
+        return Request(
+            method=method,
+            url=f"{repository}/manifests/{reference}",
+            what=f"look up `{_join(repository, reference)}`",
+            scopes=(format_scope(repository, "pull"),),
+            headers={"Accept": _ACCEPT},
+        )
+
+    def _plan_blob(self, method: str, repository: str, digest: str, actions: str) -> Request:
+        return Request(
+            method=method,
+            url=f"{repository}/blobs/{check_digest(digest)}",
+            what=f"{'look up' if method == 'HEAD' else 'read'} the blob `{digest[:19]}` of "
+            f"`{repository}`",
+            scopes=(format_scope(repository, actions),),
+            # Bytes that are compressed on the way are not those that the digest is about.
+            headers={"Accept-Encoding": "identity"},
+        )
+
+    def _ask_absence(self, request: Request) -> Answer | None:
+        """Return the answer, or None if the registry says that there is no such thing."""
+
+        def ask() -> Answer | None:
+            answer = self._wire.peek(request)
+            if answer.status == 404 or (answer.status >= 500 and self._is_absent(answer, request)):
+                self._check_sure(answer)
+                return None
+            if answer.status in NO_ANSWER or answer.status >= 500:
+                raise self._wire.explain(answer, request)
+            return answer
+
+        return self._wire.persist(ask)
+
+    def _check_sure(self, answer: Answer) -> None:
+        if _VERSION not in answer.headers and not answer.codes & _ABSENT:
+            self._wire.check_registry()
+
+    def _is_absent(self, answer: Answer, request: Request) -> bool:
+        """Return whether a 5xx means "not found": Harbor answered 500 for unknown projects.
+
+        A HEAD has no body that could say so, hence a GET.
+        """
+        if request.method == "HEAD" and "/manifests/" in request.url:
+            answer = self._wire.peek(replace(request, method="GET"))
+        return bool(answer.codes & _ABSENT)
+
+    def _get_manifest(self, repository: str, reference: str) -> tuple[Descriptor, bytes] | None:
+        request = self._plan_manifest("GET", repository, reference)
+        answer = self._ask_absence(request)
+        if answer is None:
+            return None
+        if answer.status != 200:
+            raise self._refuse(answer, request)
+        digest = digest_bytes(answer.body)
+        said = answer.headers.get(_DIGEST, digest)
+        if said.startswith("sha256:"):
+            self._check_wanted(said, digest, request)
+        self._check_wanted(reference, digest, request)
+        media_type = self._find_type(answer, request)
+        return Descriptor(media_type=media_type, digest=digest, size=len(answer.body)), answer.body
+
+    def _put_manifest(self, request: Request) -> Answer:
+        answer = self._wire.attempt(request)
+        if answer.status in {200, 201, 202, 204}:
+            return answer
+        error = self._refuse(answer, request)
+        # Just after an upload, a registry on eventually consistent storage may not know it yet.
+        if answer.codes & {"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"}:
+            raise Transient(error)
+        raise error
+
+    def _find_type(self, answer: Answer, request: Request) -> str:
+        """Return the type that the manifest says it has; the header's is only a proxy's guess."""
+        try:
+            value: Any = json.loads(answer.body)
+        except ValueError:
+            value = None
+        if isinstance(value, dict):
+            said = value.get("mediaType") or _content_type(answer)
+            if said in INDEX_TYPES | MANIFEST_TYPES:
+                return str(said)
+            if "manifests" in value:
+                return OCI_INDEX
+            if "layers" in value and "config" in value:
+                return OCI_MANIFEST
+        raise RegistryError(
+            "manifest.unknown",
+            f"`{self.host}` gave no manifest of a known format when asked to {request.what}",
+            hint="push the image anew with a client of this decade: schema 1 is not supported",
+        )
+
+    def _check_wanted(self, reference: str, digest: str, request: Request) -> None:
+        if reference.startswith("sha256:") and reference != digest:
+            raise self._wrong_digest(request, got=digest, wanted=reference)
+
+    def _refuse(self, answer: Answer, request: Request) -> RegistryError:
+        error = self._wire.explain(answer, request)
+        return error.error if isinstance(error, Transient) else error
+
+    def _wrong_digest(self, request: Request, *, got: str, wanted: str) -> RegistryError:
+        return RegistryError(
+            "registry.wrong-digest",
+            f"`{self.host}` gave `{got}` for `{wanted}` when asked to {request.what}",
+            hint="its storage or a proxy between is broken; do not use this image",
+        )
+
+    def _too_long(self, request: Request, most: int) -> RegistryError:
+        return RegistryError(
+            "registry.bad-answer",
+            f"`{self.host}` sent more than {most} bytes when asked to {request.what}",
+            hint="no image's configuration is that long; check what the name refers to",
+        )
+
+
+def _join(repository: str, reference: str) -> str:
+    return f"{repository}{'@' if reference.startswith('sha256:') else ':'}{reference}"
+
+
+def _content_type(answer: Answer) -> str:
+    return answer.headers.get("Content-Type", "").partition(";")[0].strip()
+
+
+def _describe(answer: Answer) -> Descriptor | None:
+    """Return what a HEAD tells; None if it doesn't tell enough."""
+    media_type, digest = _content_type(answer), answer.headers.get(_DIGEST, "")
+    size = answer.headers.get("Content-Length", "")
+    if media_type not in INDEX_TYPES | MANIFEST_TYPES or not size.isdecimal() or size == "0":
+        return None
+    try:
+        return Descriptor(media_type=media_type, digest=check_digest(digest), size=int(size))
+    except RegistryError:
+        return None

@@ -1,0 +1,324 @@
+"""One registry's connection: scheme, certificates, login, redirects, and trying again.
+
+Every answer that is neither a success nor one that the caller names becomes a `RegistryError`
+here, so that nothing above can take "could not tell" for a yes or a no.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from envbuild.errors import RegistryError
+from envbuild.kit.http import Patience, is_loopback, open_pool
+from envbuild.oci.answer import (
+    NO_ANSWER,
+    Answer,
+    Request,
+    Transient,
+    explain_answer,
+    explain_silence,
+)
+from envbuild.oci.auth import find_credential
+from envbuild.oci.reference import DOCKER_HUB
+from envbuild.oci.token import Authenticator
+
+if TYPE_CHECKING:
+    import urllib3
+
+__all__ = ["RegistryOptions", "Wire"]
+
+T = TypeVar("T")
+
+_HUB_API: Final = "registry-1.docker.io"
+"""Where Docker's own registry answers; its name in references is another one."""
+
+_MOST_BYTES: Final = 4 << 20
+"""Longest answer that is kept in memory: the limit that registries set for a manifest."""
+
+_HOPS: Final = 8
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_VERSION_HEADER: Final = "Docker-Distribution-Api-Version"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegistryOptions:
+    """How to reach a registry; None: found out as Docker does."""
+
+    ca: Path | None = None
+    """A file of PEM certificates to trust besides the system's."""
+    plain_http: bool | None = None
+    patience: Patience = field(default_factory=Patience)
+
+
+class Wire:
+    """The way to one registry; safe in many threads, keeps its connections."""
+
+    def __init__(self, host: str, options: RegistryOptions) -> None:
+        self.host = host
+        self._netloc = _HUB_API if host == DOCKER_HUB else host
+        self._options = options
+        ca = options.ca or _find_ca(host)
+        self._pool = open_pool(ca=ca, patience=options.patience)
+        self._scheme = _choose_scheme(self._netloc, options, has_ca=ca is not None)
+        self._is_registry = False
+        self._guard = threading.Lock()
+        self._auth = Authenticator(
+            host, pool=self._pool, patience=options.patience, find=find_credential
+        )
+
+    def ask(self, request: Request) -> Answer:
+        """Return the answer, whatever its status below 500; tries again where that may help.
+
+        Raises `RegistryError` `registry.unavailable`, `registry.unreachable`,
+        `registry.timeout`, `registry.tls`, `registry.unauthorised`.
+        """
+        return self.persist(lambda: self.attempt(request))
+
+    def persist(self, action: Callable[[], T]) -> T:
+        """Return what `action` returns; repeat it with growing pauses while it is `Transient`."""
+        patience = self._options.patience
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return action()
+            except Transient as failure:
+                if attempt >= min(patience.attempts, failure.attempts or patience.attempts):
+                    raise failure.error from failure
+                time.sleep(patience.pause(attempt, failure.retry_after))
+
+    def attempt(self, request: Request) -> Answer:
+        """Do as `ask` does, but once; raises `Transient` for what may pass."""
+        answer = self.peek(request)
+        if answer.status in NO_ANSWER or answer.status >= 500:
+            raise self.explain(answer, request)
+        return answer
+
+    def peek(self, request: Request) -> Answer:
+        """Return any answer there is, once; raises `Transient` if there is none."""
+        response, url = self._exchange(request)
+        try:
+            body = self._read(response, request)
+        finally:
+            response.close()
+        return Answer(status=response.status, headers=response.headers, body=body, url=url)
+
+    @contextlib.contextmanager
+    def stream(self, request: Request) -> Iterator[Iterator[bytes]]:
+        """Give the body of a 200 in chunks; raises `Transient` too, so it goes in `persist`."""
+        response, url = self._exchange(request)
+        try:
+            if response.status != 200:
+                body = self._read(response, request)
+                headers = response.headers
+                answer = Answer(status=response.status, headers=headers, body=body, url=url)
+                raise self.explain(answer, request)
+            yield self._chunks(response, request)
+        finally:
+            # A body that was read to its end has given its connection back already.
+            response.close()
+
+    def explain(self, answer: Answer, request: Request) -> RegistryError | Transient:
+        """Return the error for an answer that the caller has no use for."""
+        return explain_answer(self.host, answer, request, has_login=self._auth.has_login)
+
+    def check_registry(self) -> None:
+        """Make sure that this is a registry at all, so that its "not found" means something.
+
+        A web server that isn't one says 404 to everything. Raises `registry.not-a-registry`.
+        """
+        if self._is_registry:
+            return
+        request = Request(method="GET", url="", what="say that it is a registry")
+        answer = self.persist(lambda: self._ask_version(request))
+        html = "html" in answer.headers.get("Content-Type", "")
+        says_so = _VERSION_HEADER in answer.headers or answer.status == 401
+        if not says_so and (answer.status != 200 or html):
+            raise RegistryError(
+                "registry.not-a-registry",
+                f"`{self.host}` answers, but not as a container registry does",
+                hint="check the host and the port in the image's name",
+            )
+        self._is_registry = True
+
+    def resolve(self, base: str, location: str) -> str:
+        """Return the absolute URL of a `Location` header.
+
+        A registry behind a proxy that ends TLS may give its own host with `http`; that is mended.
+        """
+        target = urlsplit(urljoin(base, location))
+        own = urlsplit(self._absolute(""))
+        if own.scheme == "https" and target.scheme == "http" and target.hostname == own.hostname:
+            target = target._replace(scheme="https", netloc=own.netloc)
+        return urlunsplit(target)
+
+    def _exchange(self, request: Request) -> tuple[urllib3.BaseHTTPResponse, str]:
+        """Send a request through logins and redirects; return the last answer and its URL."""
+        response, url, refused = self._follow(request)
+        if refused and self._auth.may_ask_more and any(s.endswith(":pull") for s in request.scopes):
+            # A token service may not admit that a repository exists, or could, to who only reads.
+            scopes = tuple(f"{scope.removesuffix(',push')},push" for scope in request.scopes)
+            response.drain_conn()
+            response, url, _ = self._follow(replace(request, scopes=scopes))
+        return response, url
+
+    def _follow(self, request: Request) -> tuple[urllib3.BaseHTTPResponse, str, bool]:
+        url = self._absolute(request.url)
+        method, body = request.method, request.body
+        sent: dict[str, str] = {}
+        auth = self._auth.headers(request.scopes)
+        for _ in range(_HOPS):
+            # Only the registry itself is shown the login; storage elsewhere has its own URL.
+            sent = auth if self._is_own(url) else {}
+            response = self._send(method, url, {**request.headers, **sent}, body, request)
+            location = response.headers.get("Location", "")
+            if response.status in _REDIRECTS and location:
+                response.drain_conn()
+                url = self.resolve(url, location)
+                method, body = ("GET", None) if response.status == 303 else (method, body)
+                continue
+            if response.status == 401 and self._is_own(url):
+                answer = self._auth.answer(
+                    response.headers.get("WWW-Authenticate", ""),
+                    request.scopes,
+                    sent,
+                    secure=url.startswith("https:"),
+                )
+                if answer is not None:
+                    response.drain_conn()
+                    auth = answer
+                    continue
+            return response, url, response.status in {401, 403} and self._is_own(url)
+        raise RegistryError(
+            "registry.bad-answer",
+            f"`{self.host}` sends a request round in circles when asked to {request.what}",
+            hint="look into the registry's log for the reason",
+        )
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | Callable[[], Iterator[bytes]] | None,
+        request: Request,
+    ) -> urllib3.BaseHTTPResponse:
+        from urllib3.exceptions import HTTPError
+
+        try:
+            return self._pool.request(
+                method,
+                url,
+                headers=headers,
+                body=body() if callable(body) else body,
+                preload_content=False,
+                redirect=False,
+                retries=False,
+            )
+        except (HTTPError, OSError) as error:
+            raise explain_silence(self.host, error, request, url=self._show(url)) from error
+
+    def _read(self, response: urllib3.BaseHTTPResponse, request: Request) -> bytes:
+        from urllib3.exceptions import HTTPError
+
+        try:
+            data = response.read(_MOST_BYTES + 1, decode_content=True)
+        except (HTTPError, OSError) as error:
+            raise explain_silence(self.host, error, request) from error
+        if len(data) > _MOST_BYTES:
+            raise RegistryError(
+                "registry.bad-answer",
+                f"`{self.host}` sent more than 4 MiB when asked to {request.what}",
+                hint="no manifest is that long; check what the name refers to",
+            )
+        return data
+
+    def _chunks(self, response: urllib3.BaseHTTPResponse, request: Request) -> Iterator[bytes]:
+        from urllib3.exceptions import HTTPError
+
+        try:
+            yield from response.stream(1 << 20, decode_content=False)
+        except (HTTPError, OSError) as error:
+            raise explain_silence(self.host, error, request) from error
+
+    def _show(self, url: str) -> str:
+        return "" if urlsplit(url).netloc == self._netloc else url
+
+    def _absolute(self, url: str) -> str:
+        return url if "://" in url else f"{self._find_scheme()}://{self._netloc}/v2/{url}"
+
+    def _is_own(self, url: str) -> bool:
+        parts = urlsplit(url)
+        return parts.scheme == self._find_scheme() and parts.netloc == self._netloc
+
+    def _find_scheme(self) -> str:
+        """Return `http` or `https`; asks a registry on loopback which of them it speaks."""
+        with self._guard:
+            if self._scheme is None:
+                self._scheme = self.persist(self._try_plain)
+            return self._scheme
+
+    def _try_plain(self) -> str:
+        request = Request(
+            method="GET", url=f"http://{self._netloc}/v2/", what="say that it is a registry"
+        )
+        try:
+            response = self._send("GET", request.url, {}, None, request)
+        except Transient:
+            # Some servers drop a connection that doesn't begin with TLS.
+            return "https" if self._speaks_tls(request) else "http"
+        try:
+            body = self._read(response, request)
+        finally:
+            response.close()
+        # The words differ between servers; all of them say "https" or "ssl" about a plain request.
+        said = body[:1000].lower()
+        return (
+            "https" if response.status == 400 and (b"https" in said or b"ssl" in said) else "http"
+        )
+
+    def _speaks_tls(self, request: Request) -> bool:
+        try:
+            self._send("GET", f"https://{self._netloc}/v2/", {}, None, request).close()
+        except RegistryError as error:
+            # A certificate that isn't trusted is an answer in TLS, too.
+            return error.code == "registry.tls" and "certificate" in error.message
+        except Transient:
+            return False
+        return True
+
+    def _ask_version(self, request: Request) -> Answer:
+        url = self._absolute("")
+        response = self._send("GET", url, {}, None, request)
+        try:
+            body = self._read(response, request)
+        finally:
+            response.close()
+        answer = Answer(status=response.status, headers=response.headers, body=body, url=url)
+        if answer.status >= 500 or answer.status == 429:
+            raise self.explain(answer, request)
+        return answer
+
+
+def _choose_scheme(netloc: str, options: RegistryOptions, *, has_ca: bool) -> str | None:
+    """Return the scheme, or None where only the registry itself can tell."""
+    if options.plain_http is not None:
+        return "http" if options.plain_http else "https"
+    host = urlsplit(f"//{netloc}").hostname or ""
+    return None if is_loopback(host) and not has_ca else "https"
+
+
+def _find_ca(host: str) -> Path | None:
+    """Return the certificate that Docker would trust for this host, if there is one."""
+    for folder in (Path("/etc/docker/certs.d"), Path.home() / ".docker" / "certs.d"):
+        file = folder / host / "ca.crt"
+        if file.is_file():
+            return file
+    return None
