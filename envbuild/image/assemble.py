@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from envbuild.errors import ImageError
 from envbuild.identity.recipe import Recipe
@@ -23,6 +21,7 @@ from envbuild.image.config import (
     render_config,
     render_manifest,
 )
+from envbuild.kit.crew import run_crew
 from envbuild.kit.files import write_atomic
 from envbuild.kit.places import Cache
 from envbuild.kit.progress import Progress
@@ -75,7 +74,7 @@ def assemble_image(
     if missing:
         files = fetch(tuple(a for item in missing for a in item.artifacts))
         made = _make_layers(recipe, missing, files, store, cache, progress, task)
-        known |= {layer_key: layer for layer_key, layer in made.items()}
+        known |= made
     layers = [layer for item in todo if (layer := known[item.key]) is not None]
     config = render_config(recipe, digest, base=base, layers=layers)
     config_digest, config_size = store.add(config)
@@ -134,25 +133,15 @@ def _make_layers(
     done: list[str] = []
     progress.update(task, "assembling layers", 0, len(ordered))
 
-    def make(item: _Todo) -> tuple[str, Layer]:
+    def make(item: _Todo, _check: Callable[[], None]) -> Layer:
         layer = _make_layer(recipe, item, files, store)
         _remember(item, layer, cache)
         done.append(item.key)
         progress.update(task, "assembling layers", len(done), len(ordered))
-        return item.key, layer
+        return layer
 
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        return dict(_gather([pool.submit(make, item) for item in ordered], pool))
-
-
-def _gather(futures: list[Future[Any]], pool: ThreadPoolExecutor) -> list[Any]:
-    """Return all results; the first error, or Ctrl-C, drops what has not begun."""
-    try:
-        wait(futures, return_when=FIRST_EXCEPTION)
-        return [future.result() for future in futures]
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
+    layers = run_crew(make, ordered, threads=os.cpu_count() or 1)
+    return {item.key: layer for item, layer in zip(ordered, layers, strict=True)}
 
 
 def read_artifact(

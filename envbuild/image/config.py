@@ -13,6 +13,7 @@ from envbuild.identity.recipe import Recipe
 from envbuild.kit.canonical import canonical_json
 from envbuild.lock.model import Artifact, CondaPackage, DebianPackage, Wheel
 from envbuild.oci.descriptor import (
+    DOCKER_LAYER_GZIP,
     OCI_CONFIG,
     OCI_LAYER_GZIP,
     OCI_MANIFEST,
@@ -125,6 +126,6 @@ def render_manifest(
 
 def _as_oci(layer: Descriptor) -> Descriptor:
     """Give a base's layer its OCI media type: Docker's gzip layers are the same bytes."""
-    if layer.media_type != "application/vnd.docker.image.rootfs.diff.tar.gzip":
+    if layer.media_type != DOCKER_LAYER_GZIP:
         return layer
     return Descriptor(media_type=OCI_LAYER_GZIP, digest=layer.digest, size=layer.size)

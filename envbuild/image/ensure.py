@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from envbuild.errors import ImageError, LockError, RegistryError, SpecError
-from envbuild.identity.digest import digest_recipe, format_tag, plan_recipe
+from envbuild.errors import ImageError, RegistryError, SpecError
+from envbuild.identity.digest import digest_recipe, format_reference, plan_recipe
 from envbuild.identity.recipe import Recipe
 from envbuild.image.config import DIGEST_LABEL, BaseParts
 from envbuild.kit.files import exclusive
@@ -22,8 +22,11 @@ from envbuild.lock.model import Lock
 from envbuild.oci.descriptor import Descriptor
 from envbuild.oci.store import Store
 from envbuild.spec.model import EnvSpec
-from envbuild.spec.platforms import Platform
+from envbuild.spec.platforms import PLATFORMS, Platform
 from envbuild.spec.settings import Settings
+
+if TYPE_CHECKING:
+    from envbuild.oci.registry import Registry
 
 __all__ = [
     "ImagePlan",
@@ -73,7 +76,7 @@ def plan_image(
         spec=spec,
         recipe=recipe,
         digest=digest,
-        reference=f"{repository or 'envbuild'}/{name}:{format_tag(digest)}",
+        reference=format_reference(repository or "envbuild", name, digest),
         has_registry=repository is not None,
     )
 
@@ -140,11 +143,11 @@ def _fetch_base(
     from envbuild.oci.reference import parse_reference
     from envbuild.oci.registry import open_registry
     from envbuild.oci.transfer import pull_image
-    from envbuild.spec.platforms import PLATFORMS
+    from envbuild.spec.registries import find_registry_options
 
     platform = PLATFORMS[plan.recipe.platform]
     reference = parse_reference(f"{base.reference.partition('@')[0]}@{base.digest}")
-    options = settings.registry_options(reference.registry)
+    options = find_registry_options(settings, reference.registry)
     found = pull_image(
         open_registry(reference.registry, options=options), reference, store,
         os=platform.os, architecture=platform.architecture, progress=progress, task=plan.name,
@@ -183,12 +186,13 @@ def ensure_pushed(
     from envbuild.oci.reference import parse_reference
     from envbuild.oci.registry import open_registry
     from envbuild.oci.transfer import push_image
+    from envbuild.spec.registries import find_registry_options
 
     reference = parse_reference(plan.reference)
     registry = open_registry(
-        reference.registry, options=settings.registry_options(reference.registry)
+        reference.registry, options=find_registry_options(settings, reference.registry)
     )
-    remote = registry.find_manifest(reference.repository, reference.tag or "")
+    remote = registry.find_manifest(reference.repository, reference.target)
     local = find_image(plan, store)
     if remote is not None and local is not None and remote.digest == local.digest:
         return Pushed(there=True)
@@ -198,7 +202,7 @@ def ensure_pushed(
             return Pushed(there=True)
         raise ImageError(
             "image.tag-taken",
-            f"`{plan.reference}` holds an image that envbuild did not make from this lock",
+            f"`{plan.reference}` holds an image that was not made from this lock",
             hint="remove that tag from the registry, or push to another repository",
         )
     manifest, _ = ensure_image(
@@ -208,3 +212,14 @@ def ensure_pushed(
         store, manifest, reference, registry, progress=progress, task=plan.name
     )
     return Pushed(there=False, blobs=report.blobs_sent, bytes=report.bytes_sent)
+
+
+def _read_label(registry: Registry, repository: str, remote: Descriptor) -> str:
+    """Return the env digest that the registry's image says it has; "" if it says none."""
+    _, data = registry.read_manifest(repository, remote.digest)
+    config = json.loads(data).get("config")
+    if not isinstance(config, dict):
+        return ""
+    blob = json.loads(registry.read_blob(repository, str(config.get("digest"))))
+    labels = (blob.get("config") or {}).get("Labels") or {}
+    return str(labels.get(DIGEST_LABEL, ""))

@@ -10,6 +10,7 @@ from pathlib import Path
 from envbuild.kit.places import Cache
 from envbuild.kit.progress import Progress
 from envbuild.lock.model import Artifact, CondaPackage, DebianPackage, Wheel
+from envbuild.spec.derive import find_suite
 from envbuild.spec.model import EnvSpec
 from envbuild.spec.platforms import PLATFORMS
 from envbuild.spec.settings import Settings
@@ -75,8 +76,7 @@ def _fetch_one(
         )
     from envbuild.lock.debian import fetch_debian
 
-    suite = supply.spec.system.suite or supply.spec.image.base.partition(":")[2]
     return fetch_debian(
-        artifact, suite=suite, settings=supply.settings, cache=supply.cache,
+        artifact, suite=find_suite(supply.spec) or "", settings=supply.settings, cache=supply.cache,
         progress=progress, task=task,
     )  # fmt: skip

@@ -21,9 +21,11 @@ from envbuild.kit.progress import Progress
 from envbuild.lock.model import BaseImage, CondaPackage, DebianPackage, Lock, PlatformLock
 from envbuild.lock.request import digest_request
 from envbuild.lock.upgrade import Upgrade
+from envbuild.spec.derive import find_suite
+from envbuild.spec.formats import parse_base, parse_python
 from envbuild.spec.model import EnvSpec
 from envbuild.spec.platforms import PLATFORMS, Platform
-from envbuild.spec.python import python_minor
+from envbuild.spec.registries import find_registry_options
 from envbuild.spec.settings import Settings
 
 __all__ = ["CONDA_FILE", "Made", "make_lock", "requirements_file"]
@@ -184,8 +186,8 @@ def _lock_platform(job: _Job, platform: Platform, conda: _Conda) -> _Part:
 
 def _resolve_base(job: _Job, platform: Platform) -> BaseImage | None:
     """Return the base image by digest; what is locked stays until an upgrade is asked for."""
-    reference = job.spec.image.base
-    if reference == "scratch" or reference.startswith("debian:") or not platform.has_image:
+    reference = parse_base(job.spec.image.base).reference
+    if reference is None or not platform.has_image:
         return None
     kept = job.kept("base")
     old = kept.platforms.get(platform.subdir) if kept else None
@@ -197,7 +199,7 @@ def _resolve_base(job: _Job, platform: Platform) -> BaseImage | None:
 
     job.progress.update(job.name, f"looking up `{reference}`")
     parsed = parse_reference(reference)
-    options = job.settings.registry_options(parsed.registry)
+    options = find_registry_options(job.settings, parsed.registry)
     digest = resolve_digest(
         open_registry(parsed.registry, options=options),
         parsed,
@@ -215,8 +217,9 @@ def _resolve_debian(
     job: _Job, platform: Platform, conda: tuple[CondaPackage, ...]
 ) -> tuple[DebianPackage, ...]:
     spec = job.spec
-    assembled = spec.image.base.startswith("debian:")
-    if not platform.debian or not (assembled or spec.system.packages):
+    assembled = parse_base(spec.image.base).kind == "debian"
+    suite = find_suite(spec)
+    if not platform.debian or suite is None or not (assembled or spec.system.packages):
         return ()
     kept = job.kept("base", "system", "python", "conda")
     old = kept.platforms.get(platform.subdir) if kept else None
@@ -228,8 +231,7 @@ def _resolve_debian(
     if assembled:
         names += BASE_PACKAGES
         if not _has_python(conda):
-            names.append(f"python{python_minor(spec.python)}")
-    suite = spec.system.suite or spec.image.base.partition(":")[2]
+            names.append(f"python{parse_python(spec.python).minor}")
     return resolve_debian(
         names, suite=suite, architecture=platform.debian, settings=job.settings,
         cache=job.cache, progress=job.progress, task=job.name,
@@ -240,7 +242,7 @@ def _find_python(
     spec: EnvSpec, conda: tuple[CondaPackage, ...], debian: tuple[DebianPackage, ...]
 ) -> str:
     """Return the full version of the Python that was locked, or the minor that was asked for."""
-    minor = python_minor(spec.python)
+    minor = parse_python(spec.python).minor
     for package in conda:
         if package.name == "python":
             return package.version

@@ -8,7 +8,7 @@ from envbuild.errors import EnvbuildError
 from envbuild.lock.files import load_lock
 from envbuild.lock.freshness import check_fresh
 from envbuild.sessions.context import Context, make_parser
-from envbuild.sessions.many import ManyError
+from envbuild.sessions.many import raise_errors
 
 __all__ = ["run"]
 
@@ -26,10 +26,7 @@ def run(context: Context) -> None:
         print(json.dumps(states, indent=2))
     elif not errors:
         print(f"{len(names)} lockfiles are up to date")
-    if len(errors) == 1:
-        raise next(iter(errors.values()))
-    if errors:
-        raise ManyError(errors, len(names))
+    raise_errors(errors, len(names))
 
 
 def _check(context: Context, name: str) -> EnvbuildError | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Final, TypeVar
 
 from envbuild.errors import EnvbuildError
+from envbuild.kit.crew import run_crew
 from envbuild.kit.process import stop_tools
 from envbuild.kit.progress import Progress
 
-__all__ = ["ManyError", "run_many"]
+__all__ = ["ManyError", "raise_errors", "run_many"]
 
 _AT_ONCE: Final = max(4, os.cpu_count() or 1)
 """Environments at a time: much of the work is waiting for others' servers."""
@@ -24,13 +24,20 @@ class ManyError(EnvbuildError):
 
     def __init__(self, errors: dict[str, EnvbuildError], total: int) -> None:
         names = ", ".join(f"`{name}`" for name in errors)
-        super().__init__(
-            "session.failed", f"{len(errors)} of {total} environments failed: {names}"
-        )
+        message = f"{len(errors)} of {total} environments failed: {names}"
+        super().__init__("session.failed", message)
         self.errors = errors
 
     def __str__(self) -> str:
-        return "\n\n".join([str(error) for error in self.errors.values()] + [super().__str__()])
+        return "\n\n".join([*(str(error) for error in self.errors.values()), super().__str__()])
+
+
+def raise_errors(errors: dict[str, EnvbuildError], total: int) -> None:
+    """Raise the only error there is, or one that holds them all; nothing if there are none."""
+    if len(errors) == 1:
+        raise next(iter(errors.values()))
+    if errors:
+        raise ManyError(errors, total)
 
 
 def run_many(
@@ -38,29 +45,22 @@ def run_many(
 ) -> dict[str, T]:
     """Return `work(name)` of each name, in the order of `names`.
 
-    Raises the error of the only failure, or a `ManyError` once all are done. Ctrl-C ends child
-    processes and drops what has not begun.
+    Raises the only failure, or a `ManyError`, once all are done. Ctrl-C ends child processes and
+    drops what has not begun.
     """
-    if len(names) == 1:
-        return {names[0]: work(names[0])}
-    results: dict[str, T] = {}
-    errors: dict[str, EnvbuildError] = {}
-    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+
+    def attempt(name: str, _check: Callable[[], None]) -> T | EnvbuildError:
         try:
-            futures = {pool.submit(work, name): name for name in names}
-            for future in as_completed(futures):
-                name = futures[future]
-                try:
-                    results[name] = future.result()
-                except EnvbuildError as error:
-                    errors[name] = error
-                    progress.finish(name, f"failed [{error.code}]")
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            stop_tools()
-            raise
-    if len(errors) == 1:
-        raise next(iter(errors.values()))
-    if errors:
-        raise ManyError({n: errors[n] for n in names if n in errors}, len(names))
-    return {name: results[name] for name in names}
+            return work(name)
+        except EnvbuildError as error:
+            progress.finish(name, f"failed [{error.code}]")
+            return error
+
+    try:
+        outcomes = run_crew(attempt, names, threads=_AT_ONCE)
+    except BaseException:
+        stop_tools()
+        raise
+    results = dict(zip(names, outcomes, strict=True))
+    raise_errors({n: r for n, r in results.items() if isinstance(r, EnvbuildError)}, len(names))
+    return {n: r for n, r in results.items() if not isinstance(r, EnvbuildError)}
