@@ -11,6 +11,7 @@ from envbuild.kit.places import Cache
 pytest_plugins = [
     "tests.rig.conda_channel",
     "tests.rig.engine",
+    "tests.rig.image",
     "tests.rig.registry",
 ]
 

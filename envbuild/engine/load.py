@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,10 +14,23 @@ from envbuild.engine.layout import LayoutImage, plan_archive, read_layout
 from envbuild.errors import EngineError
 from envbuild.kit.progress import Progress, Silent
 
-__all__ = ["ensure_loaded", "find_image"]
+__all__ = ["Loaded", "ensure_loaded", "find_image"]
 
 _STEP: Final = 4 << 20
 _MOST_IMAGES: Final = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loaded:
+    """An image that the engine has: the ID to run it by, and the bytes that had to be sent."""
+
+    image_id: str
+    bytes_sent: int
+
+    @property
+    def sent(self) -> bool:
+        """True if the engine lacked it."""
+        return self.bytes_sent > 0
 
 
 def ensure_loaded(
@@ -27,21 +41,21 @@ def ensure_loaded(
     name: str,
     progress: Progress | None = None,
     task: str = "",
-) -> str:
+) -> Loaded:
     """Load an image of the OCI layout at `layout` into the engine unless it has it.
 
-    Returns the ID to run it by, and `name` (`REPOSITORY:TAG`) is the image's afterwards. The ID
-    is the config's digest in an engine with graph drivers and the manifest's in one with the
-    containerd store; either is a digest of the content, so an image that is found is the right
-    one. Layers whose whole chain the engine already has are left out of what is sent.
+    `name` (`REPOSITORY:TAG`) is the image's afterwards. The ID to run it by is the config's
+    digest in an engine with graph drivers and the manifest's in one with the containerd store;
+    either is a digest of the content, so an image that is found is the right one. Layers whose
+    whole chain the engine already has are left out of what is sent.
 
     Raises `EngineError`: `engine.load` (the engine took the archive and doesn't have the image),
     `engine.refused`, `engine.lost`, `engine.no-blob`, `engine.bad-image`.
     """
     image = read_layout(layout, manifest_digest)
-    found = find_image(engine, image)
+    found, sent = find_image(engine, image), 0
     if found is None:
-        _send(engine, image, name, progress or Silent(), task)
+        sent = _send(engine, image, name, progress or Silent(), task)
         found = find_image(engine, image)
     if found is None:
         raise EngineError(
@@ -50,7 +64,7 @@ def ensure_loaded(
             hint="see the engine's own log; `docker info` says which storage it uses",
         )
     _ensure_name(engine, found, name)
-    return str(found["Id"])
+    return Loaded(image_id=str(found["Id"]), bytes_sent=sent)
 
 
 def find_image(engine: Engine, image: LayoutImage) -> dict[str, Any] | None:
@@ -79,23 +93,21 @@ def _ensure_name(engine: Engine, found: dict[str, Any], name: str) -> None:
         engine.client.api.tag(found["Id"], repository, tag, force=True)
 
 
-def _send(engine: Engine, image: LayoutImage, name: str, progress: Progress, task: str) -> None:
-    """Send what the engine lacks; all of it if that turns out to be too little."""
+def _send(engine: Engine, image: LayoutImage, name: str, progress: Progress, task: str) -> int:
+    """Send what the engine lacks, all of it if that is too little; return the bytes sent."""
     skip = _count_known_layers(engine, image)
     if skip:
         try:
-            _load(engine, image, name, skip, progress, task)
+            return _load(engine, image, name, skip, progress, task)
         except EngineError as error:
             if error.code not in {"engine.refused", "engine.lost"}:
                 raise
-        else:
-            return
-    _load(engine, image, name, 0, progress, task)
+    return _load(engine, image, name, 0, progress, task)
 
 
 def _load(
     engine: Engine, image: LayoutImage, name: str, skip: int, progress: Progress, task: str
-) -> None:
+) -> int:
     meter = _Meter(progress, task)
     members, meter.total = plan_archive(image, name, skip=skip, count=meter.count)
     with explained(f"load the image `{name}`", address=engine.address):
@@ -107,6 +119,7 @@ def _load(
                 raise EngineError(
                     "engine.refused", f"Docker Engine can't load the image `{name}`: {said}"
                 )
+    return meter.total
 
 
 class _Meter:

@@ -167,7 +167,7 @@ def format_reference(repository: str, name: str, digest: str) -> str:
     if len(image) > _MAX_NAME:
         raise SpecError(
             "identity.long-name",
-            f"the image name `{image}` is {len(image)} characters long, and the limit is {_MAX_NAME}",
+            f"the image name `{image}` has {len(image)} characters, and {_MAX_NAME} are allowed",
             hint="choose a shorter repository or a shorter name for the environment",
         )
     return f"{image}:{format_tag(digest)}"

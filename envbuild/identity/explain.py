@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -106,15 +107,15 @@ def _show_base(base: Any) -> str:
     )
 
 
-_Rows = dict[tuple[str, str], list[tuple[str, str, str]]]
+_Rows = dict[tuple[str, str], Counter[tuple[str, str, str]]]
 
 
 def _explain_packages(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
     before, after = _group(old), _group(new)
     for key in sorted({*before, *after}):
-        ours, theirs = before.get(key, []), after.get(key, [])
-        gone = [row for row in ours if row not in theirs]
-        come = [row for row in theirs if row not in ours]
+        ours, theirs = before.get(key, Counter()), after.get(key, Counter())
+        gone = list((ours - theirs).elements())
+        come = list((theirs - ours).elements())
         if len(gone) == len(come) == 1:
             yield _explain_package(key, gone[0], come[0])
             continue
@@ -128,7 +129,7 @@ def _group(fields: Mapping[str, Any]) -> _Rows:
     """Return each package's (version, build, SHA-256) by manager and name; mostly one of each."""
     rows: _Rows = {}
     for manager, name, version, build, sha256 in fields.get("artifacts", ()):
-        rows.setdefault((manager, name), []).append((version, build, sha256))
+        rows.setdefault((manager, name), Counter())[version, build, sha256] += 1
     return rows
 
 

@@ -157,9 +157,7 @@ def read_artifact(
 
 def _make_layer(recipe: Recipe, item: _Todo, files: Mapping[str, Path], store: Store) -> Layer:
     groups: list[tuple[Entry, ...]] = [
-        read_artifact(
-            a, files[a.sha256], prefix=recipe.prefix, python_minor=recipe.python_minor
-        )
+        read_artifact(a, files[a.sha256], prefix=recipe.prefix, python_minor=recipe.python_minor)
         for a in item.artifacts
     ]
     entries = plan_entries(groups or [read_skeleton(recipe)])

@@ -21,7 +21,14 @@ from envbuild.oci.descriptor import (
 )
 from envbuild.spec.platforms import PLATFORMS
 
-__all__ = ["DIGEST_LABEL", "BaseParts", "Layer", "describe_layer", "render_config", "render_manifest"]
+__all__ = [
+    "DIGEST_LABEL",
+    "BaseParts",
+    "Layer",
+    "describe_layer",
+    "render_config",
+    "render_manifest",
+]
 
 DIGEST_LABEL: Final = "envbuild.digest"
 """Label that holds the whole env digest; the tag has only its beginning."""
@@ -61,7 +68,9 @@ def describe_layer(artifacts: Sequence[Artifact]) -> str:
     return f"{kind}: {', '.join(names[:_LISTED])}{more}"
 
 
-def render_config(recipe: Recipe, digest: str, *, base: BaseParts, layers: Sequence[Layer]) -> bytes:
+def render_config(
+    recipe: Recipe, digest: str, *, base: BaseParts, layers: Sequence[Layer]
+) -> bytes:
     """Return the configuration's canonical JSON. `digest` is the env digest, for the label."""
     platform = PLATFORMS[recipe.platform]
     inherited = dict(base.config.get("config") or {})
@@ -74,7 +83,9 @@ def render_config(recipe: Recipe, digest: str, *, base: BaseParts, layers: Seque
             "config": inherited
             | {
                 "Env": _environment(recipe, inherited.get("Env") or ()),
-                "User": "65532:65532" if recipe.settings.user == "nonroot" else recipe.settings.user,
+                "User": "65532:65532"
+                if recipe.settings.user == "nonroot"
+                else recipe.settings.user,
                 "WorkingDir": WORKDIR,
                 "Cmd": inherited.get("Cmd") or ["python"],
                 "Labels": (inherited.get("Labels") or {})

@@ -133,9 +133,7 @@ def _assemble(
     )
 
 
-def _fetch_base(
-    plan: ImagePlan, store: Store, settings: Settings, progress: Progress
-) -> BaseParts:
+def _fetch_base(plan: ImagePlan, store: Store, settings: Settings, progress: Progress) -> BaseParts:
     """Return the base image's parts, its blobs in the store; nothing for assembled bases."""
     base = plan.recipe.base
     if base.kind != "image":
@@ -205,12 +203,8 @@ def ensure_pushed(
             f"`{plan.reference}` holds an image that was not made from this lock",
             hint="remove that tag from the registry, or push to another repository",
         )
-    manifest, _ = ensure_image(
-        plan, store=store, settings=settings, cache=cache, progress=progress
-    )
-    report = push_image(
-        store, manifest, reference, registry, progress=progress, task=plan.name
-    )
+    manifest, _ = ensure_image(plan, store=store, settings=settings, cache=cache, progress=progress)
+    report = push_image(store, manifest, reference, registry, progress=progress, task=plan.name)
     return Pushed(there=False, blobs=report.blobs_sent, bytes=report.bytes_sent)
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from envbuild.errors import ImageError
 from envbuild.layers.entry import Body, Piece
 
-__all__ = ["Archive", "body_of_bytes", "body_of_stretch"]
+__all__ = ["Archive", "Spool", "body_of_bytes", "body_of_stretch"]
 
 _STEP: Final = 256 << 10
 
@@ -22,15 +24,15 @@ class Archive:
     Reading by offset is safe from several threads at once.
     """
 
-    def __init__(self, path: Path | None = None, *, handle: int = -1, name: str = "") -> None:
+    def __init__(self, path: Path, *, name: str = "") -> None:
+        self.name = name or path.name
         self._path = path
-        self._handle = handle
-        self.name = name or (path.name if path else "")
+        self._handle = -1
 
     def read(self, offset: int, size: int) -> bytes:
         """Return `size` bytes from `offset`; raises `ImageError("layer.cut-short")` if it ends."""
-        if self._handle < 0 and self._path is not None:
-            self._handle = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        if self._handle < 0:
+            self._handle = self._open()
         data = os.pread(self._handle, size, offset)
         while len(data) < size:
             more = os.pread(self._handle, size - len(data), offset + len(data))
@@ -47,9 +49,44 @@ class Archive:
             offset += step
             size -= step
 
+    def _open(self) -> int:
+        return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+
     def __del__(self) -> None:
         if self._handle >= 0:
             os.close(self._handle)
+
+
+class Spool(Archive):
+    """A temporary file without a name, to unpack into: it can be added to as well as read."""
+
+    def __init__(self, folder: Path | None, *, name: str) -> None:
+        super().__init__(folder or Path(tempfile.gettempdir()), name=name)
+        self.size = 0
+        with tempfile.TemporaryFile(dir=self._path, buffering=0) as file:
+            self._handle = os.dup(file.fileno())
+
+    def write(self, data: bytes) -> int:
+        """Add `data` at the end; raises `ImageError("layer.no-space")` where the disk is full."""
+        left = memoryview(data)
+        try:
+            while left:
+                written = os.pwrite(self._handle, left, self.size)
+                self.size += written
+                left = left[written:]
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+            raise ImageError(
+                "layer.no-space",
+                f"there is no room in `{self._path}` to unpack `{self.name}`",
+                hint="free some, or set TMPDIR to a folder on another disk",
+            ) from None
+        return len(data)
+
+    def open(self) -> IO[bytes]:
+        """Return a reader of its own position, to be closed by the caller."""
+        return os.fdopen(os.dup(self._handle), "rb", buffering=_STEP)
 
 
 def body_of_bytes(data: bytes) -> Body:

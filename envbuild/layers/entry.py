@@ -28,7 +28,7 @@ class Piece:
 
 
 Body = Callable[[], Piece]
-"""Opens a file's content: each call gives it afresh, from the start, and costs little until read."""
+"""Opens a file's content: each call gives it from the start, and costs little until it is read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -72,7 +72,7 @@ class Inflater:
         while True:
             try:
                 plain = self._inflate.decompress(data, _STEP)
-            except igzip_lib.error:
+            except igzip_lib.error:  # type: ignore[misc]  # the stub has it as an instance
                 raise StreamError("is damaged") from None
             self._left -= len(plain)
             if self._left < 0:

@@ -1,4 +1,4 @@
-"""What a layer's bytes depend on besides the packages: the assembler's version and its constants."""
+"""What a layer's bytes depend on besides its packages: the assembler's version and constants."""
 
 from __future__ import annotations
 

@@ -186,7 +186,12 @@ def _load(
 
 
 def _find_index(
-    source: ArchiveSource, release: Release, folder: str, cache: Cache, progress: Progress, task: str
+    source: ArchiveSource,
+    release: Release,
+    folder: str,
+    cache: Cache,
+    progress: Progress,
+    task: str,
 ) -> Path:
     """Return the plain `Packages` file of `folder`, downloaded if its content isn't known yet."""
     plain = release.files[f"{folder}/Packages"]
@@ -265,9 +270,7 @@ def _side_by_side(function: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]
         except BaseException as error:  # noqa: BLE001 - it is raised below, in the caller's thread
             errors[number] = error
 
-    threads = [
-        threading.Thread(target=run, args=pair, daemon=True) for pair in enumerate(items)
-    ]
+    threads = [threading.Thread(target=run, args=pair, daemon=True) for pair in enumerate(items)]
     for thread in threads:
         thread.start()
     for thread in threads:

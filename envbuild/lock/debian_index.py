@@ -47,7 +47,7 @@ def parse_stanza(text: str) -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """One package as an index describes it. Lower `rank`: the distribution holds it in more need."""
+    """One package as an index describes it; of several, the one of lowest `rank` is preferred."""
 
     package: DebianPackage
     needs: tuple[tuple[Relation, ...], ...]

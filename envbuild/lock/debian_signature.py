@@ -53,9 +53,7 @@ def check_signature(data: bytes, source: ArchiveSource, config: AptConfig, *, ur
         return _run(tool, data, keys, source, Path(folder), url)
 
 
-def _run(
-    tool: str, data: bytes, keys: bytes, source: ArchiveSource, folder: Path, url: str
-) -> str:
+def _run(tool: str, data: bytes, keys: bytes, source: ArchiveSource, folder: Path, url: str) -> str:
     ring, text, signed = folder / "keys.gpg", folder / "Release", folder / "InRelease"
     ring.write_bytes(keys)
     signed.write_bytes(data)
@@ -71,9 +69,7 @@ def _run(
     return text.read_text(encoding="utf-8")
 
 
-def _check_status(
-    status: Sequence[Sequence[str]], fingerprints: frozenset[str], url: str
-) -> None:
+def _check_status(status: Sequence[Sequence[str]], fingerprints: frozenset[str], url: str) -> None:
     # A file may carry signatures of keys that we lack or that have expired; one good one by a key
     # that may sign will do, as for apt.
     if any(line[0] == "BADSIG" for line in status):

@@ -128,7 +128,9 @@ def _get(url: str, headers: Mapping[str, str], patience: Patience) -> _Answer:
 
     if urlsplit(url).scheme == "file":
         path = Path(url2pathname(urlsplit(url).path))
-        return _Answer(status=200, data=path.read_bytes()) if path.is_file() else _Answer(status=404)
+        return (
+            _Answer(status=200, data=path.read_bytes()) if path.is_file() else _Answer(status=404)
+        )
     plain, credentials = split_credentials(url)
     attempt = 0
     while True:
@@ -162,7 +164,7 @@ def _no_suite(source: ArchiveSource, patience: Patience) -> LockError:
     return LockError(
         "lock.archive-suite",
         f"the archive `{strip_credentials(source.root)}` has no suite `{source.suite}`{words}",
-        hint="name one that it has, as in `base = \"debian:bookworm\"`, or another archive as "
+        hint='name one that it has, as in `base = "debian:bookworm"`, or another archive as '
         "`debian-archives` in `[tool.envbuild]`",
     )
 

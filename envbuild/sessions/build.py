@@ -54,9 +54,7 @@ def run(context: Context) -> None:
 
     def work(name: str) -> Built:
         plan = plan_environment(context, name, platform)
-        return build_one(
-            context, plan, store, progress, push=arguments.push, load=arguments.load
-        )
+        return build_one(context, plan, store, progress, push=arguments.push, load=arguments.load)
 
     with show_progress() as progress:
         built = run_many(names, work, progress=progress)

@@ -13,9 +13,7 @@ from envbuild.sessions.context import Context
 __all__ = ["guarded"]
 
 
-def guarded(
-    session: nox.Session, name: str, root: Path, work: Callable[[Context], None]
-) -> None:
+def guarded(session: nox.Session, name: str, root: Path, work: Callable[[Context], None]) -> None:
     """Run `work`; an `EnvbuildError` ends the session with its message and no traceback."""
     try:
         work(Context(name=name, root=root, arguments=tuple(session.posargs)))

@@ -33,9 +33,7 @@ def run(context: Context) -> None:
         help="take the newest of this package only (may be given more than once)",
     )  # fmt: skip
     arguments = parser.parse_args(context.arguments)
-    upgrade = Upgrade(
-        everything=arguments.upgrade, packages=frozenset(arguments.upgrade_package)
-    )
+    upgrade = Upgrade(everything=arguments.upgrade, packages=frozenset(arguments.upgrade_package))
     names = context.select(arguments.names)
     with show_progress() as progress:
         moved = run_many(
@@ -44,15 +42,15 @@ def run(context: Context) -> None:
     _print_changes(moved)
 
 
-def _lock(
-    context: Context, name: str, upgrade: Upgrade, progress: Progress
-) -> tuple[Change, ...]:
+def _lock(context: Context, name: str, upgrade: Upgrade, progress: Progress) -> tuple[Change, ...]:
     spec = context.load(name)
     folder = context.repository.lock_folder(name)
     with exclusive(context.root / ".envbuild" / "locking" / f"{name}.lock"):
         old = _load_old(context, name, progress)
-        if old and not (upgrade.everything or upgrade.packages) and not find_staleness(
-            spec, old.lock
+        if (
+            old
+            and not (upgrade.everything or upgrade.packages)
+            and not find_staleness(spec, old.lock)
         ):
             progress.finish(name, "lock is up to date")
             return ()

@@ -40,9 +40,7 @@ def raise_errors(errors: dict[str, EnvbuildError], total: int) -> None:
         raise ManyError(errors, total)
 
 
-def run_many(
-    names: Sequence[str], work: Callable[[str], T], *, progress: Progress
-) -> dict[str, T]:
+def run_many(names: Sequence[str], work: Callable[[str], T], *, progress: Progress) -> dict[str, T]:
     """Return `work(name)` of each name, in the order of `names`.
 
     Raises the only failure, or a `ManyError`, once all are done. Ctrl-C ends child processes and

@@ -108,7 +108,7 @@ def parse_settings(data: bytes, *, where: str) -> Settings:
         return Settings()
     settings, problems = read_table(Settings, own, at=_TABLE)
     if settings is None:
-        raise _refuse(where, locate_problems(problems, text))
+        raise _refuse(f"`{where}` has", locate_problems(problems, text))
     return settings
 
 
@@ -126,7 +126,7 @@ def _override(settings: Settings, variables: Mapping[str, str]) -> Settings:
     problems += wrong
     if found is None or problems:
         renamed = (dataclasses.replace(p, key=_name_variable(p.key)) for p in problems)
-        raise _refuse("the environment", tuple(renamed))
+        raise _refuse("the variables of this shell have", tuple(renamed))
     changes = {name: getattr(found, name) for name in wanted}
     return dataclasses.replace(settings, **changes)
 
@@ -145,6 +145,6 @@ def _name_variable(key: str) -> str:
     return key
 
 
-def _refuse(where: str, problems: tuple[Problem, ...]) -> SpecError:
+def _refuse(subject: str, problems: tuple[Problem, ...]) -> SpecError:
     count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-    return SpecError("settings.invalid", f"`{where}` has {count}", problems=problems)
+    return SpecError("settings.invalid", f"{subject} {count}", problems=problems)

@@ -1,0 +1,131 @@
+"""`nox -s explain`: what an image tag is made of, or why two tags differ."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections import Counter
+from pathlib import PurePosixPath
+from typing import Any
+
+from envbuild.errors import SpecError
+from envbuild.identity.digest import digest_recipe, format_tag, identity_fields, plan_recipe
+from envbuild.identity.explain import DIFFERENCE_COLUMNS, explain, render_differences
+from envbuild.layers.plan import ASSEMBLER, PLAN
+from envbuild.lock.files import LOCK_FILE, load_lock, parse_lock
+from envbuild.lock.model import Lock
+from envbuild.sessions.context import Context, make_parser
+from envbuild.sessions.display import print_table
+from envbuild.spec.load import parse_spec
+from envbuild.spec.model import EnvSpec
+from envbuild.spec.platforms import find_host_platform
+
+__all__ = ["run"]
+
+
+def run(context: Context) -> None:
+    """Show one identity, or the differences between two."""
+    parser = make_parser(context, "Show what an image tag is made of, or why two tags differ.")
+    parser.add_argument(
+        "first", metavar="NAME[@COMMIT]", nargs="?",
+        help="environment, as it is or as it was at a git commit (default: the repository's)",
+    )  # fmt: skip
+    parser.add_argument(
+        "second", metavar="NAME[@COMMIT]", nargs="?", help="compare with this one (the newer)"
+    )
+    parser.add_argument("--platform", help="conda's name of the platform (default: this machine's)")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    arguments = parser.parse_args(context.arguments)
+    first = _read_identity(context, arguments.first, arguments.platform)
+    if arguments.second is None:
+        _show_one(first, as_json=arguments.json)
+    else:
+        second = _read_identity(context, arguments.second, arguments.platform)
+        _show_two(first, second, as_json=arguments.json)
+
+
+def _read_identity(context: Context, text: str | None, platform: str | None) -> dict[str, Any]:
+    """Return the identity's fields, and under `digest` what they are hashed to."""
+    name, _, commit = (text or "").partition("@")
+    if commit:
+        spec, lock = _load_commit(context, name, commit)
+    else:
+        name = context.select_one(name or None)
+        spec = context.load(name)
+        lock = load_lock(context.repository.lock_folder(name), name=name, cache=context.cache)
+    part = lock.platforms.get(_choose_platform(name, lock, platform))
+    if part is None:
+        known = ", ".join(f"`{p}`" for p in sorted(lock.platforms))
+        raise SpecError(
+            "image.platform", f"`{name}` is not locked for `{platform}`: it is for {known}"
+        )
+    recipe = plan_recipe(spec, part)
+    fields = identity_fields(recipe, assembler=ASSEMBLER, plan=PLAN)
+    return fields | {"digest": digest_recipe(recipe, assembler=ASSEMBLER, plan=PLAN)}
+
+
+def _choose_platform(name: str, lock: Lock, wanted: str | None) -> str:
+    if wanted is not None:
+        return wanted
+    host = find_host_platform()
+    return host.subdir if host and host.subdir in lock.platforms else min(lock.platforms)
+
+
+def _load_commit(context: Context, name: str, commit: str) -> tuple[EnvSpec, Lock]:
+    spec_place = f"envs/{name}.toml"
+    lock_place = f"lockfiles/{name}/{LOCK_FILE}"
+    spec = parse_spec(_read_commit(context, commit, spec_place), where=f"{commit}:{spec_place}")
+    lock = parse_lock(_read_commit(context, commit, lock_place), where=f"{commit}:{lock_place}")
+    return spec, lock
+
+
+def _read_commit(context: Context, commit: str, place: str) -> bytes:
+    argv = ["git", "-C", str(context.root), "show", f"{commit}:./{PurePosixPath(place)}"]
+    done = subprocess.run(argv, capture_output=True, check=False)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().removeprefix("fatal: ")
+        raise SpecError(
+            "explain.commit",
+            f"git can't show `{place}` at `{commit}`: {said}",
+            hint=f"`git log -- {place}` lists the commits that have it",
+        )
+    return done.stdout
+
+
+def _show_one(identity: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(identity, indent=2))
+        return
+    counts = Counter(artifact[0] for artifact in identity["artifacts"])
+    packages = ", ".join(f"{count} {manager}" for manager, count in sorted(counts.items()))
+    base = identity["base"]
+    rows = [
+        ("tag", format_tag(identity["digest"])),
+        ("env digest", identity["digest"]),
+        ("platform", identity["platform"]),
+        ("base", f"{base['kind']} {base['digest']}".strip()),
+        ("packages", packages or "none"),
+        ("prefix", identity["prefix"]),
+        ("python", f"{identity['python-minor']} {identity['interpreter']}".strip()),
+        ("user", identity["user"]),
+        ("labels", ", ".join(f"{k}={v}" for k, v in identity["labels"].items()) or "none"),
+        ("assembler", f"{identity['assembler']} ({_join(identity['plan'])})"),
+    ]
+    print_table(("field", "value"), rows)
+
+
+def _join(plan: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in plan.items())
+
+
+def _show_two(first: dict[str, Any], second: dict[str, Any], *, as_json: bool) -> None:
+    tags = [format_tag(identity.pop("digest")) for identity in (first, second)]
+    rows = render_differences(explain(first, second))
+    if as_json:
+        found = [dict(zip(DIFFERENCE_COLUMNS, row, strict=True)) for row in rows]
+        print(json.dumps({"tags": tags, "differences": found}, indent=2))
+    elif rows:
+        print(f"{tags[0]} -> {tags[1]}")
+        print_table(DIFFERENCE_COLUMNS, list(rows))
+    else:
+        print(f"both are {tags[0]}: the same image")
