@@ -77,10 +77,13 @@ def find_apt_config() -> AptConfig:
     for word in shlex.split(done.stdout, comments=False):
         name, _, value = word.partition("=")
         values[name] = value
-    dates = values.pop("dates", "true")
-    return replace(
-        AptConfig(checks_dates=_is_true(dates)),
-        **{name: Path(value) for name, value in values.items() if name in names and value},
+    usual = AptConfig()
+    return AptConfig(
+        sources=Path(values.get("sources") or usual.sources),
+        parts=Path(values.get("parts") or usual.parts),
+        trusted=Path(values.get("trusted") or usual.trusted),
+        trusted_parts=Path(values.get("trusted_parts") or usual.trusted_parts),
+        checks_dates=_is_true(values.get("dates", "true")),
     )
 
 
@@ -180,7 +183,7 @@ def _expand(raw: _Raw, config: AptConfig) -> Iterator[ArchiveSource]:
         components=tuple(raw.components),
         must_be_fresh=config.checks_dates if own is None else _is_true(own),
     )
-    template = replace(template, **_read_signed_by(raw.signed_by))
+    template = _add_signers(template, raw.signed_by)
     for uri in raw.uris:
         for root in _find_roots(uri):
             for suite in raw.suites:
@@ -188,16 +191,18 @@ def _expand(raw: _Raw, config: AptConfig) -> Iterator[ArchiveSource]:
                     yield replace(template, root=root, suite=suite)
 
 
-def _read_signed_by(text: str) -> dict[str, tuple[Path, ...] | str | frozenset[str]]:
+def _add_signers(source: ArchiveSource, text: str) -> ArchiveSource:
+    """Return `source` with what its `Signed-By` says: files, fingerprints, or a key in full."""
     if _ARMOR in text:
         # deb822 writes an empty line of the armor as a lone dot.
         lines = ["" if line.strip() == "." else line.strip() for line in text.splitlines()]
-        return {"inline_key": "\n".join(lines).strip() + "\n"}
+        return replace(source, inline_key="\n".join(lines).strip() + "\n")
     words = text.split()
-    return {
-        "keyrings": tuple(Path(word) for word in words if word.startswith("/")),
-        "fingerprints": frozenset(w.rstrip("!").upper() for w in words if not w.startswith("/")),
-    }
+    return replace(
+        source,
+        keyrings=tuple(Path(word) for word in words if word.startswith("/")),
+        fingerprints=frozenset(w.rstrip("!").upper() for w in words if not w.startswith("/")),
+    )
 
 
 def _find_roots(uri: str) -> tuple[str, ...]:

@@ -7,15 +7,15 @@ In `Cache.indexes`: `releases/` has the newest `InRelease` of each suite (lock/r
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Final, cast
 
 from envbuild.errors import EnvbuildError, LockError
 from envbuild.kit.canonical import CHUNK, digest_file
+from envbuild.kit.crew import run_crew
 from envbuild.kit.disk import disk_errors
 from envbuild.kit.fetch import fetch_file
 from envbuild.kit.files import atomic_writer, exclusive
@@ -40,9 +40,6 @@ _STILL_FRESH: Final = 60.0
 
 _COMPRESSIONS: Final = (".xz", ".gz", "")
 """Best first; what a release lists need not be there, but what is there is listed."""
-
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 
 _recent: dict[tuple[Path, ArchiveSource], tuple[float, Release | None]] = {}
 
@@ -120,14 +117,16 @@ def load_archives(
     config = find_apt_config()
     progress.update(task, f"reading the index of Debian {suite}", 0, len(sources))
 
-    def load(source: ArchiveSource) -> DebianArchive | None:
+    def load(source: ArchiveSource, _check: Callable[[], None]) -> DebianArchive | None:
         # One at a time per suite, so that side by side no index is downloaded twice.
         name = hashlib.sha256(f"{source.root} {source.suite}".encode()).hexdigest()[:32]
         with exclusive(cache.indexes / "releases" / f"{name}.lock"):
             release = _find_release(source, config, cache)
-            return release and _load(source, release, architecture, cache, progress, task)
+            if release is None:
+                return None
+            return _load(source, release, architecture, cache, progress, task)
 
-    found = tuple(archive for archive in _side_by_side(load, sources) if archive)
+    found = tuple(archive for archive in run_crew(load, sources, threads=len(sources)) if archive)
     if not any(archive.suite == suite for archive in found):
         raise _no_suite(suite, architecture, sources, found)
     return found
@@ -254,27 +253,3 @@ def _explain(error: EnvbuildError, url: str) -> EnvbuildError:
     if error.code == "fetch.failed":
         return LockError("lock.archive-down", error.message, hint=error.hint)
     return error
-
-
-def _side_by_side(function: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
-    """Return `function` of each item, all at once; the first error is raised.
-
-    The threads are daemons, so that Ctrl-C need not wait for a server that doesn't answer.
-    """
-    results: dict[int, _R] = {}
-    errors: dict[int, BaseException] = {}
-
-    def run(number: int, item: _T) -> None:
-        try:
-            results[number] = function(item)
-        except BaseException as error:  # noqa: BLE001 - it is raised below, in the caller's thread
-            errors[number] = error
-
-    threads = [threading.Thread(target=run, args=pair, daemon=True) for pair in enumerate(items)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[min(errors)]
-    return [results[number] for number in range(len(items))]

@@ -1,0 +1,92 @@
+"""What a package's maintainer script would have made, made from the package's own files.
+
+Only what programs miss without it, and only where one package suffices to know it. What depends on
+all packages together (the loader's cache, PAM's common files) has no place here; links of
+`update-alternatives` are made for the packages of the base only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+from envbuild.layers.archive import body_of_bytes
+from envbuild.layers.entry import Entry
+
+__all__ = ["make_extras"]
+
+_Read = Callable[[str], "bytes | None"]
+
+_FOLDERS: Final[Mapping[str, Mapping[str, int]]] = {
+    "base-files": {
+        **dict.fromkeys(("etc/opt", "media", "mnt", "opt", "srv", "var/mail", "var/opt"), 0o755),
+        **{
+            f"usr/local/{name}": 0o755
+            for name in ("bin", "etc", "games", "include", "lib", "sbin", "share", "src")
+        },
+        "run/lock": 0o1777,
+    },
+}
+_LINKS: Final[Mapping[str, Mapping[str, str]]] = {
+    "base-files": {
+        "etc/dpkg/origins/default": "debian",
+        "var/lock": "/run/lock",
+        "var/run": "/run",
+        "var/spool/mail": "../mail",
+    },
+    # Where the OpenSSL of Debian looks, and that of most programs which were built elsewhere.
+    "ca-certificates": {
+        "etc/ssl/cert.pem": "certs/ca-certificates.crt",
+        "usr/lib/ssl/cert.pem": "/etc/ssl/certs/ca-certificates.crt",
+    },
+    "dash": {"usr/bin/sh": "dash"},
+    "debianutils": {"usr/bin/which": "which.debianutils"},
+    "mawk": {"usr/bin/awk": "mawk", "usr/bin/nawk": "mawk"},
+    "tzdata": {"etc/localtime": "/usr/share/zoneinfo/Etc/UTC"},
+}
+_COPIES: Final[Mapping[str, Mapping[str, str]]] = {
+    "base-files": {
+        "etc/motd": "usr/share/base-files/motd",
+        "etc/profile": "usr/share/base-files/profile",
+        "root/.bashrc": "usr/share/base-files/dot.bashrc",
+        "root/.profile": "usr/share/base-files/dot.profile",
+    },
+    "readline-common": {"etc/inputrc": "usr/share/readline/inputrc"},
+}
+_TEXTS: Final[Mapping[str, Mapping[str, str]]] = {"tzdata": {"etc/timezone": "Etc/UTC\n"}}
+
+_CERTIFICATE: Final = re.compile(r"usr/share/ca-certificates/(.+\.crt)")
+
+
+def make_extras(name: str, files: Sequence[str], read: _Read) -> Iterator[Entry]:
+    """Yield the entries that the script of package `name` would have added.
+
+    `files` are the paths of the package's files, sorted; `read` gives the content of one, or None
+    if the package lacks it.
+    """
+    for path, mode in _FOLDERS.get(name, {}).items():
+        yield Entry(path=path, kind="directory", mode=mode)
+    for path, target in _LINKS.get(name, {}).items():
+        yield Entry(path=path, kind="symlink", mode=0o777, link=target)
+    for path, source in _COPIES.get(name, {}).items():
+        data = read(source)
+        if data is not None:
+            yield _file(path, data)
+    for path, text in _TEXTS.get(name, {}).items():
+        yield _file(path, text.encode())
+    if name == "ca-certificates":
+        yield from _make_bundle(files, read)
+
+
+def _make_bundle(files: Sequence[str], read: _Read) -> Iterator[Entry]:
+    """Yield what update-ca-certificates(8) makes of the package's certificates: all are trusted."""
+    found = [match for path in files if (match := _CERTIFICATE.fullmatch(path))]
+    parts = [(read(match[0]) or b"").rstrip(b"\n") + b"\n" for match in found]
+    yield _file("etc/ssl/certs/ca-certificates.crt", b"".join(parts))
+    names = "".join(f"{match[1]}\n" for match in found)
+    yield _file("etc/ca-certificates.conf", names.encode(errors="surrogateescape"))
+
+
+def _file(path: str, data: bytes) -> Entry:
+    return Entry(path=path, kind="file", size=len(data), body=body_of_bytes(data))
