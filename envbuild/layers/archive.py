@@ -21,18 +21,19 @@ _STEP: Final = 256 << 10
 class Archive:
     """A file that is opened when first read, and closed when nothing refers to it any more.
 
-    Reading by offset is safe from several threads at once.
+    It is at `path`, or open already as `handle`, which is then closed in the end. Reading by
+    offset is safe from several threads at once.
     """
 
-    def __init__(self, path: Path, *, name: str = "") -> None:
-        self.name = name or path.name
+    def __init__(self, path: Path | None = None, *, handle: int = -1, name: str = "") -> None:
+        self.name = name or (path.name if path else "")
         self._path = path
-        self._handle = -1
+        self._handle = handle
 
     def read(self, offset: int, size: int) -> bytes:
         """Return `size` bytes from `offset`; raises `ImageError("layer.cut-short")` if it ends."""
-        if self._handle < 0:
-            self._handle = self._open()
+        if self._handle < 0 and self._path:
+            self._handle = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         data = os.pread(self._handle, size, offset)
         while len(data) < size:
             more = os.pread(self._handle, size - len(data), offset + len(data))
@@ -49,22 +50,28 @@ class Archive:
             offset += step
             size -= step
 
-    def _open(self) -> int:
-        return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-
     def __del__(self) -> None:
-        if self._handle >= 0:
+        # `__init__` may have failed before there was a handle.
+        if getattr(self, "_handle", -1) >= 0:
             os.close(self._handle)
 
 
 class Spool(Archive):
-    """A temporary file without a name, to unpack into: it can be added to as well as read."""
+    """A temporary file without a name, to unpack into: it can be added to as well as read.
 
-    def __init__(self, folder: Path | None, *, name: str) -> None:
-        super().__init__(folder or Path(tempfile.gettempdir()), name=name)
+    It is in `folder`, or where the system has such files if that can't be written to.
+    """
+
+    def __init__(self, folder: Path, *, name: str) -> None:
         self.size = 0
-        with tempfile.TemporaryFile(dir=self._path, buffering=0) as file:
-            self._handle = os.dup(file.fileno())
+        try:
+            file = tempfile.TemporaryFile(dir=folder, buffering=0)
+        except OSError:
+            folder = Path(tempfile.gettempdir())
+            file = tempfile.TemporaryFile(buffering=0)
+        with file:
+            super().__init__(handle=os.dup(file.fileno()), name=name)
+        self._folder = folder
 
     def write(self, data: bytes) -> int:
         """Add `data` at the end; raises `ImageError("layer.no-space")` where the disk is full."""
@@ -79,8 +86,8 @@ class Spool(Archive):
                 raise
             raise ImageError(
                 "layer.no-space",
-                f"there is no room in `{self._path}` to unpack `{self.name}`",
-                hint="free some, or set TMPDIR to a folder on another disk",
+                f"there is no room in `{self._folder}` to unpack `{self.name}`",
+                hint="free some, or set ENVBUILD_CACHE to a folder on another disk",
             ) from None
         return len(data)
 

@@ -11,6 +11,7 @@ __all__ = [
     "ASSEMBLER",
     "BUCKETS",
     "CHUNK",
+    "CONDA_BUCKETS",
     "DEBIAN_BUCKETS",
     "ENCODER",
     "LEVEL",
@@ -38,13 +39,16 @@ SPLICE_BYTES: Final = 16 << 10
 """A deflate stream is kept as it is from this plain size on; smaller ones are packed together."""
 
 ALONE: Final = 12
-"""How many of the biggest packages get a layer of their own."""
+"""How many of the biggest wheels get a layer of their own."""
 
 ALONE_BYTES: Final = 1 << 20
-"""A smaller archive never gets a layer of its own: layers cost an engine time, too."""
+"""A smaller wheel never gets a layer of its own: layers cost an engine time, too."""
 
 BUCKETS: Final = 8
-"""Layers that the other packages share."""
+"""Layers that the other wheels share."""
+
+CONDA_BUCKETS: Final = 12
+"""Layers that the conda packages share, but for Python, which has its own."""
 
 DEBIAN_BUCKETS: Final = 2
 """Layers that the Debian packages share, below all others."""
@@ -54,6 +58,7 @@ PLAN: Final[Mapping[str, int | str]] = {
     "alone-bytes": ALONE_BYTES,
     "buckets": BUCKETS,
     "chunk": CHUNK,
+    "conda-buckets": CONDA_BUCKETS,
     "debian-buckets": DEBIAN_BUCKETS,
     "encoder": ENCODER,
     "level": LEVEL,
