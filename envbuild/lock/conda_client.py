@@ -1,0 +1,114 @@
+"""What the child processes that use py-rattler share: its client, its cache, and how to leave.
+
+py-rattler stays out of every other process: one that ends soon after it awaited something dies in
+finalisation (PyO3/pyo3-async-runtimes#40), in about one of six cases.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from envbuild.errors import LockError
+from envbuild.kit.http import expand_references, strip_credentials
+from envbuild.kit.places import find_cache
+
+if TYPE_CHECKING:
+    from rattler.networking import Client
+
+__all__ = [
+    "MIRRORS_VARIABLE",
+    "PINS_VARIABLE",
+    "child_command",
+    "leave",
+    "mirror_environment",
+    "open_client",
+    "repodata_cache",
+]
+
+MIRRORS_VARIABLE: Final = "ENVBUILD_CONDA_MIRRORS"
+"""Environment variable with a JSON object: URL prefix to the list of what stands in for it.
+A channel's name in place of the prefix is fine too."""
+
+PINS_VARIABLE: Final = "ENVBUILD_CONDA_PINS"
+"""Environment variable that names a JSON file: platform to package name to SHA-256. A new solve
+prefers these packages wherever the request and the channels still allow them."""
+
+TIMEOUT: Final = 180
+"""Seconds that one request may take as a whole. rattler's default is for ever, also for a server
+that says nothing; the biggest file, the index of a channel without shards, has about 40 MB."""
+
+
+def child_command(module: str) -> list[str]:
+    """Return the start of a command line that runs `main()` of `module` in a process of its own.
+
+    It finds this very package, also where that isn't installed, and nothing in its own folder.
+    """
+    root = str(Path(__file__).resolve().parents[2])
+    code = f"import sys; sys.path.append({root!r}); from {module} import main; main()"
+    return [sys.executable, "-P", "-c", code]
+
+
+def mirror_environment(mirrors: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Return the variable that hands `mirrors` to a child, their `${VAR}` references expanded.
+
+    Raises `EnvbuildError` `credential.unset`, and `LockError` `lock.mirror` for one that isn't on
+    the web: rattler would refuse it.
+    """
+    for replacement in (r for replacements in mirrors.values() for r in replacements):
+        if not replacement.startswith(("https://", "http://")):
+            raise LockError(
+                "lock.mirror",
+                f"the conda mirror `{strip_credentials(replacement)}` is not on the web",
+                hint="serve it over http, or name the folder itself in `conda.channels`",
+            )
+    expanded = {
+        prefix: [expand_references(replacement) for replacement in replacements]
+        for prefix, replacements in mirrors.items()
+    }
+    return {MIRRORS_VARIABLE: json.dumps(expanded)} if expanded else {}
+
+
+def open_client() -> Client:
+    """Return rattler's HTTP client with the mirrors that the environment names.
+
+    It takes proxies and certificates as envbuild's other clients do (`envbuild.kit.http`), and
+    credentials from URLs, `RATTLER_AUTH_FILE`, netrc and rattler's own key ring entries.
+    """
+    _agree_with_other_clients(os.environ)
+    from rattler import Channel, Config
+    from rattler.networking import Client
+
+    config = Config()
+    named: dict[str, list[str]] = json.loads(os.environ.get(MIRRORS_VARIABLE) or "{}")
+    if named:
+        # A key may be a channel's name: rattler knows its URL.
+        urls = {key if "://" in key else Channel(key).base_url: named[key] for key in named}
+        config.set("mirrors", json.dumps(urls))
+    return Client.from_config(config, max_retries=2, timeout=TIMEOUT, user_agent="envbuild")
+
+
+def _agree_with_other_clients(environment: os._Environ[str]) -> None:
+    # rattler would ask a proxy for loopback, and reads one of the two variables for certificates.
+    for name in ("NO_PROXY", "no_proxy"):
+        direct = [part for part in (environment.get(name), "localhost,127.0.0.1,::1") if part]
+        environment[name] = ",".join(direct)
+    bundle = environment.get("REQUESTS_CA_BUNDLE")
+    if bundle and Path(bundle).is_file():
+        environment.setdefault("SSL_CERT_FILE", bundle)
+
+
+def repodata_cache() -> Path:
+    """Return the folder in which rattler keeps the channels' indexes; it locks what it writes."""
+    return find_cache().root / "repodata"
+
+
+def leave(code: int) -> NoReturn:
+    """End this process at once, without Python's finalisation."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

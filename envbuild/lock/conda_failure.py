@@ -1,0 +1,174 @@
+"""Reads what conda-lock printed when it failed, and says it again without the noise.
+
+conda-lock wraps the JSON of conda's own errors into its stderr, with a command line before it and
+a traceback behind. Written against conda-lock 4 (`conda_lock/conda_solver.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from envbuild.errors import LockError
+from envbuild.kit.http import strip_credentials
+
+__all__ = ["CondaFailure", "parse_failure", "say_channel", "say_match_spec", "say_unsatisfiable"]
+
+_CREATE: Final = re.compile(
+    r"^Could not lock the environment for platform (\S+)\n(.*?)^    Command: \[",
+    re.MULTILINE | re.DOTALL,
+)
+_UPDATE: Final = re.compile(
+    r"^RuntimeError: Could not lock the environment for platform (\S+): (.*)",
+    re.MULTILINE | re.DOTALL,
+)
+_NO_SPEC: Final = re.compile(
+    r"^RuntimeError: (Failed to turn `.*` into a MatchSpec)$", re.MULTILINE
+)
+# conda's names, libmamba's, and those of envbuild's own front (`conda_front.py`).
+_CHANNEL: Final = frozenset({
+    "ChannelError", "CondaHTTPError", "CondaSSLError", "InvalidChannelError", "OfflineError",
+    "ProxyError", "UnavailableInvalidChannel",
+})  # fmt: skip
+_MATCH_SPEC: Final = frozenset({"InvalidMatchSpec", "InvalidMatchSpecError", "InvalidVersionSpec"})
+_UNSATISFIABLE: Final = frozenset({
+    "LibMambaUnsatisfiableError", "PackagesNotFoundError", "PackagesNotFoundInChannelsError",
+    "ResolvePackageNotFound", "SpecsConfigurationConflictError", "UnsatisfiableError",
+})  # fmt: skip
+_URL: Final = re.compile(r"(?:https?|file)://[^\s'\"`)>,]+")
+_INDEX: Final = re.compile(r"/[a-z0-9-]+/(?:repodata|current_repodata)[^/]*$|/$")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CondaFailure:
+    """Why one platform could not be solved: `kind` is one of the three below."""
+
+    platform: str
+    kind: str
+    """`channel`, `match-spec` or `unsatisfiable`."""
+    explanation: str
+
+
+def parse_failure(output: str) -> CondaFailure | None:
+    """Return what conda-lock's `output` says went wrong; None if it is nothing that is known."""
+    found = _CREATE.search(output)
+    if found:
+        answer = _find_json(output[found.start() :])
+        name, message = _read_answer(answer, found[2])
+    else:
+        found = _UPDATE.search(output)
+        if not found:
+            return _parse_no_spec(output)
+        # Here conda-lock keeps the message alone.
+        message = found[2]
+        name = "CondaHTTPError" if _URL.search(message) else "UnsatisfiableError"
+    kind = _find_kind(name)
+    if kind is None:
+        return None
+    return CondaFailure(
+        platform=found[1], kind=kind, explanation=strip_credentials(message.strip())
+    )
+
+
+def _parse_no_spec(output: str) -> CondaFailure | None:
+    found = _NO_SPEC.search(output)
+    return CondaFailure(platform="", kind="match-spec", explanation=found[1]) if found else None
+
+
+def _find_json(text: str) -> dict[str, Any]:
+    """Return the JSON object that conda printed, as conda-lock repeats it."""
+    start = text.find("{", text.find("    STDOUT:"))
+    try:
+        answer = json.JSONDecoder().raw_decode(text, start)[0]
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _read_answer(answer: dict[str, Any], said: str) -> tuple[str, str]:
+    problems = answer.get("solver_problems")  # micromamba's
+    if isinstance(problems, list):
+        return "UnsatisfiableError", "\n".join(map(str, problems))
+    return str(answer.get("exception_name", "")), str(answer.get("message", said))
+
+
+def _find_kind(name: str) -> str | None:
+    for kind, names in (
+        ("channel", _CHANNEL),
+        ("match-spec", _MATCH_SPEC),
+        ("unsatisfiable", _UNSATISFIABLE),
+    ):
+        if name in names:
+            return kind
+    return None
+
+
+def say_unsatisfiable(failures: Sequence[CondaFailure], *, task: str, log: Path) -> LockError:
+    """Return the error for a request that has no solution, with each platform's explanation."""
+    platforms: dict[str, list[str]] = {}
+    for failure in failures:
+        platforms.setdefault(failure.explanation, []).append(failure.platform)
+    parts = [
+        f"{', '.join(names)}:\n{_indent(explanation)}" for explanation, names in platforms.items()
+    ]
+    names = ", ".join(f"`{failure.platform}`" for failure in failures)
+    return LockError(
+        "lock.unsatisfiable",
+        "\n\n".join(
+            [
+                f"the conda packages that `{task}` asks for can't be had together:",
+                *parts,
+                f"that is what the solver says for {names}, and its whole output is in `{log}`",
+            ]
+        ),
+        hint=f"change `conda.dependencies`, `python` or `[conda.virtual-packages]` in "
+        f"`envs/{task}.toml`, or add a channel",
+    )
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"  {line}".rstrip() for line in text.splitlines())
+
+
+def say_channel(failure: CondaFailure, *, log: Path) -> LockError:
+    """Return the error for a channel that can't be read."""
+    text = failure.explanation
+    url = _URL.search(text)
+    channel = _INDEX.sub("", url[0]) if url else ""
+    status = re.search(r"\b([45]\d\d) ([A-Z][A-Za-z ]+)", text)
+    lines = [line.removeprefix("Caused by: ").strip() for line in text.splitlines() if line.strip()]
+    reason = f"it answers {status[1]} {status[2].strip()}" if status else lines[-1].rstrip(".")
+    where = f"at `{channel}`" if channel else "that the spec names"
+    return LockError(
+        "lock.channel",
+        f"the conda channel {where} can't be read: {reason}; the solver's output is in `{log}`",
+        hint=_advise(status[1] if status else ""),
+    )
+
+
+def _advise(status: str) -> str:
+    if status in {"401", "403"}:
+        return (
+            "write a credential into the channel's URL as a reference, such as "
+            "`https://${TOKEN}@pkgs.example.com/channel`, or put it into netrc or the file that "
+            "`RATTLER_AUTH_FILE` names"
+        )
+    if status == "404":
+        return "check the names and URLs in `conda.channels`"
+    return (
+        "check that this machine reaches the channel, or name a copy of it in `mirrors` of "
+        "`[tool.envbuild]`"
+    )
+
+
+def say_match_spec(failure: CondaFailure, *, task: str) -> LockError:
+    """Return the error for a match spec that the solver can't read."""
+    return LockError(
+        "lock.match-spec",
+        f"a match spec of `{task}` can't be read: {failure.explanation.rstrip('.')}",
+        hint=f"correct `conda.dependencies` in `envs/{task}.toml`",
+    )
