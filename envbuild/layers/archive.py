@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, cast
 
 from envbuild.errors import ImageError
 from envbuild.layers.entry import Body, Piece
@@ -59,19 +59,13 @@ class Archive:
 class Spool(Archive):
     """A temporary file without a name, to unpack into: it can be added to as well as read.
 
-    It is in `folder`, or where the system has such files if that can't be written to.
+    It is in `folder`, or where the system has such files if none is given or it can't be used.
     """
 
-    def __init__(self, folder: Path, *, name: str) -> None:
+    def __init__(self, folder: Path | None, *, name: str) -> None:
         self.size = 0
-        try:
-            file = tempfile.TemporaryFile(dir=folder, buffering=0)
-        except OSError:
-            folder = Path(tempfile.gettempdir())
-            file = tempfile.TemporaryFile(buffering=0)
-        with file:
+        with _open_nameless(folder) as file:
             super().__init__(handle=os.dup(file.fileno()), name=name)
-        self._folder = folder
 
     def write(self, data: bytes) -> int:
         """Add `data` at the end; raises `ImageError("layer.no-space")` where the disk is full."""
@@ -86,7 +80,7 @@ class Spool(Archive):
                 raise
             raise ImageError(
                 "layer.no-space",
-                f"there is no room in `{self._folder}` to unpack `{self.name}`",
+                f"there is no room on the disk to unpack `{self.name}`",
                 hint="free some, or set ENVBUILD_CACHE to a folder on another disk",
             ) from None
         return len(data)
@@ -94,6 +88,13 @@ class Spool(Archive):
     def open(self) -> IO[bytes]:
         """Return a reader of its own position, to be closed by the caller."""
         return os.fdopen(os.dup(self._handle), "rb", buffering=_STEP)
+
+
+def _open_nameless(folder: Path | None) -> IO[bytes]:
+    try:
+        return cast("IO[bytes]", tempfile.TemporaryFile(dir=folder, buffering=0))
+    except OSError:
+        return cast("IO[bytes]", tempfile.TemporaryFile(buffering=0))
 
 
 def body_of_bytes(data: bytes) -> Body:

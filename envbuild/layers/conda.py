@@ -64,7 +64,8 @@ def read_conda(
     """Return the entries of `package`, whose file is `archive`, installed into `prefix`.
 
     `prefix` is absolute (`/opt/env`), `python_minor` is that of the environment (`3.11`). The
-    package is unpacked once, into a nameless temporary file that lives as long as the entries do. Modes are 0755 for what is executable, else 0644.
+    package is unpacked once, into a nameless temporary file that lives as long as the entries
+    do. Modes are 0755 for what is executable, else 0644.
 
     Unlike conda and py-rattler, the record in `conda-meta/` says nothing of this machine, nor of
     where the archive came from: what is installed is a function of the archive alone.

@@ -53,7 +53,7 @@ def plan_layers(recipe: Recipe) -> tuple[LayerPlan, ...]:
         *_share(debian, DEBIAN_BUCKETS),
         [package for package in conda if package.name == "python"],
         *_share((package for package in conda if package.name != "python"), CONDA_BUCKETS),
-        *([wheel] for wheel in big),
+        *_alone(big),
         *_share((wheel for wheel in wheels if wheel not in big), BUCKETS),
     ]
     return tuple(_make_plan(recipe, group) for group in groups if group)
@@ -78,6 +78,11 @@ def _find_big(wheels: list[Wheel]) -> list[Wheel]:
     """Return the wheels that get a layer of their own, the biggest first."""
     big = [wheel for wheel in wheels if wheel.size >= ALONE_BYTES]
     return sorted(big, key=lambda wheel: (-wheel.size, wheel.name, wheel.sha256))[:ALONE]
+
+
+def _alone(artifacts: Iterable[Artifact]) -> Iterator[list[Artifact]]:
+    for artifact in artifacts:
+        yield [artifact]
 
 
 def _share(artifacts: Iterable[Artifact], count: int) -> Iterator[list[Artifact]]:
