@@ -108,9 +108,12 @@ def _clauses(text: str) -> list[str]:
     return sorted({"".join(clause.split()) for clause in text.split(",")} - {""})
 
 
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False)
+
+
 def _frame(*parts: object) -> str:
     """Join parts so that no two lists of parts give the same text."""
-    return json.dumps(parts, ensure_ascii=False)
+    return _ENCODER.encode(parts)
 
 
 # PEP 508: a name, extras, version specifiers with or without parentheses, an environment marker.
