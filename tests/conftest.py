@@ -10,6 +10,7 @@ from envbuild.kit.places import Cache
 
 pytest_plugins = [
     "tests.rig.conda_channel",
+    "tests.rig.debian_archive",
     "tests.rig.engine",
     "tests.rig.image",
     "tests.rig.registry",
