@@ -59,7 +59,8 @@ def run_crew(
     except BaseException:
         stop.set()
         for thread in crew:
-            thread.join(_GRACE / len(crew))
+            if thread.is_alive():
+                thread.join(_GRACE / len(crew))
         raise
 
 

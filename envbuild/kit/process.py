@@ -10,9 +10,10 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Final
 from urllib.parse import quote
 
@@ -101,21 +102,48 @@ def stop_tools() -> None:
 def _run(
     argv: Sequence[str], *, tool: str, env: Mapping[str, str] | None, cwd: Path | None
 ) -> _Ended:
-    child = _start(argv, tool=tool, env=env, cwd=cwd)
+    child: subprocess.Popen[str] | None = None
     try:
-        with _guard:
-            _running.add(child)
+        # The child may run before `Popen` has returned, and nobody would know it then.
+        with _hold_ctrl_c():
+            child = _start(argv, tool=tool, env=env, cwd=cwd)
+            with _guard:
+                _running.add(child)
         stdout, stderr = child.communicate()
+        return _Ended(returncode=child.returncode, stdout=stdout, stderr=stderr)
     except BaseException:
-        _end_group(child)
+        if child is not None:
+            with _hold_ctrl_c():
+                _end_group(child)
         raise
     finally:
-        with _guard:
-            _running.discard(child)
-        for pipe in (child.stdout, child.stderr):
-            if pipe is not None:
-                pipe.close()
-    return _Ended(returncode=child.returncode, stdout=stdout, stderr=stderr)
+        if child is not None:
+            _forget(child)
+
+
+def _forget(child: subprocess.Popen[str]) -> None:
+    with _guard:
+        _running.discard(child)
+    for pipe in (child.stdout, child.stderr):
+        if pipe is not None:
+            pipe.close()
+
+
+@contextlib.contextmanager
+def _hold_ctrl_c() -> Iterator[None]:
+    """Let a Ctrl-C that comes in the block come at its end; only the main thread ever gets one."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    came: list[FrameType | None] = []
+    signal.signal(signal.SIGINT, lambda _number, frame: came.append(frame))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        before(signal.SIGINT, came[0])
 
 
 def _start(
