@@ -23,6 +23,7 @@ from envbuild.spec.formats import (
     DURATION,
     ENVIRONMENT_VARIABLE,
     HEADER,
+    HEADER_VALUE,
     IMAGE_BASE,
     INDEX_URL,
     LABEL,
@@ -206,9 +207,9 @@ class Request:
     ] = None
     json: Annotated[object, "The body, as a JSON value."] = None
     body: Annotated[str | None, "The body, as text."] = None
-    headers: Annotated[Mapping[Annotated[str, HEADER], str], LINE, "Request headers."] = field(
-        default_factory=dict
-    )
+    headers: Annotated[
+        Mapping[Annotated[str, HEADER], Annotated[str, HEADER_VALUE]], "Request headers."
+    ] = field(default_factory=dict)
     expect: Annotated[Expect, "What the response must be."] = field(default_factory=Expect)
 
 

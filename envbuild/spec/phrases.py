@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Final
 
 from envbuild.spec.formats.base import Format, show_text
 from envbuild.spec.shapes import (
@@ -18,7 +19,10 @@ from envbuild.spec.shapes import (
     Text,
 )
 
-__all__ = ["advise", "expect_shape", "join_names", "render_example", "show_value"]
+__all__ = ["LARGEST", "advise", "expect_shape", "join_names", "render_example", "show_value"]
+
+LARGEST: Final = 2**63 - 1
+"""TOML's whole numbers have 64 bits, and so have those of the engines they are handed to."""
 
 
 def join_names(names: list[str], *, last: str = "and") -> str:
@@ -39,9 +43,10 @@ def show_value(value: object) -> str:
         return f"the text {show_text(value)}"
     if isinstance(value, float) and not math.isfinite(value):
         return f"`{value}`"
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return "a number of more than 64 bits"
     if isinstance(value, int | float):
-        text = repr(value) if abs(value) < 10**20 else f"{float(value):.0e}"
-        return f"the number `{text}`"
+        return f"the number `{value}`"
     if isinstance(value, list):
         return "a list"
     if isinstance(value, dict):
@@ -130,20 +135,24 @@ def _name_many(shape: Shape) -> str:
 def advise(shape: Shape, value: object) -> str | None:
     """Return how to turn `value` into the `shape` it was meant to have, if that is clear."""
     match shape, value:
-        case Text(), bool() | int():
-            text = str(value).lower()
-            return f"write {show_text(text)}" if _fits(shape, text) else None
-        case Text(), float():
-            return "put it in quotes"
+        case Text(format=None), bool() | int() if abs(value) <= LARGEST:
+            return f"write {show_text(str(value).lower())}"
+        case Text(), int() | float() if not isinstance(value, bool) and abs(value) <= LARGEST:
+            return "put it in quotes" if _fits(shape, str(value)) else None
         case Number() | Flag(), str():
             return "leave out the quotes" if _is_bare(value) else None
-        case Many(), str():
-            return f"write `[{_quote(value)}]`" if _fits(shape.item, value) else None
+        case Many(item=Text() as item), str():
+            return f"write {_render_list(item, value)}" if _fits(item, value) else None
         case Many(item=Record()), dict():
             return "write two brackets on each side"
         case Record(), list():
             return "write one bracket on each side, and the table once"
     return None
+
+
+def _render_list(item: Text, text: str) -> str:
+    texts = text.split() if item.format and item.format.splits else [text]
+    return f"`[{', '.join(_quote(text) for text in texts)}]`"
 
 
 def _fits(shape: Shape, text: str) -> bool:

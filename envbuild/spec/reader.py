@@ -10,7 +10,7 @@ from typing import Final, Generic, TypeVar, cast
 from envbuild.errors import Problem
 from envbuild.spec.formats.base import Format, Items
 from envbuild.spec.keys import KeyPath, find_nearest, render_key
-from envbuild.spec.phrases import advise, expect_shape, render_example, show_value
+from envbuild.spec.phrases import LARGEST, advise, expect_shape, render_example, show_value
 from envbuild.spec.shapes import (
     Choice,
     Flag,
@@ -31,9 +31,6 @@ T = TypeVar("T")
 
 _WRONG: Final = object()
 """Stands for a value that has a problem."""
-
-_LARGEST: Final = 2**63 - 1
-"""TOML's whole numbers have 64 bits, and so have those of the engines they are handed to."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,7 +128,7 @@ class _Reader:
             return self.refuse(shape, value, at)
         if isinstance(value, float) and (shape.whole or not math.isfinite(value)):
             return self.refuse(shape, value, at)
-        if abs(value) > _LARGEST or (shape.range and not shape.range.holds(value)):
+        if abs(value) > LARGEST or (shape.range and not shape.range.holds(value)):
             return self.refuse(shape, value, at)
         return value if shape.whole else float(value)
 
@@ -146,7 +143,7 @@ class _Reader:
     def check_items(self, shape: Many, items: Items, value: list[object], at: KeyPath) -> None:
         if len(value) < items.least:
             example = render_example(shape)
-            self.report(at, f"expected at least {items.least} in the list, such as `{example}`")
+            self.report(at, f"expected a list that is not empty, such as `{example}`")
         if items.unique:
             for n, item in enumerate(value):
                 if isinstance(item, str) and item in value[:n]:
@@ -168,9 +165,9 @@ class _Reader:
         for place, item in _walk_json(value, at):
             if isinstance(item, float) and not math.isfinite(item):
                 self.report(place, f"expected a number that JSON has, such as `1.5`, not `{item}`")
-            elif not isinstance(item, str | int | float | list | dict):
+            elif not isinstance(item, str | int | float | list | dict) or _is_huge(item):
                 found = show_value(item)
-                self.report(place, f"expected a value that JSON has, such as a text, not {found}")
+                self.report(place, f"expected a value that JSON has, such as `1.5`, not {found}")
         return value if len(self.problems) == problems else _WRONG
 
     def read_record(self, record: Record, value: object, at: KeyPath) -> object:
@@ -197,6 +194,10 @@ class _Reader:
         message, meant = explain_unknown(self.root, self.at, record, at, key)
         self.report((*at, key), message)
         self.doubtful.extend(meant)
+
+
+def _is_huge(value: object) -> bool:
+    return isinstance(value, int) and abs(value) > LARGEST
 
 
 def _walk_json(value: object, at: KeyPath) -> Iterator[tuple[KeyPath, object]]:

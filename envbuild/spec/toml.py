@@ -20,12 +20,10 @@ _HINTS: Final = (
     ),
 )
 _LINE_HINTS: Final = (
+    (r"[^=]+=\s*(?:#.*)?$", "a value is missing after `=`"),
     (r"\s*-\s", 'this looks like YAML; TOML writes a list as `dependencies = ["numpy", "scipy"]`'),
     (r"\s*[\w-]+\s*:", 'this looks like YAML; TOML writes `name = "value"`'),
-    (
-        r"\s*[\w.-]+\s*=\s*(?:$|#|[^\"'\[{\s])",
-        'a text stands in quotes: `python = "3.11.*"`',
-    ),
+    (r"\s*[\w.-]+\s*=\s*[^\"'\[{\s]", 'a text stands in quotes: `python = "3.11.*"`'),
     (r"\s*\[", 'a table begins with a line such as `[conda]`, and a list is `["a", "b"]`'),
 )
 _HINT: Final = 'a line is `name = "text"`, `name = 2`, `name = ["a", "b"]`, or begins a `[table]`'
@@ -63,9 +61,10 @@ def _decode(data: bytes, *, where: str, room: str) -> str:
             f"`{where}` is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}, "
             f"in line {line}"
         )
+        encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin1"
         hint = (
-            "save the file as UTF-8 in your editor; if it was written as Latin-1, run "
-            f"`iconv -f latin1 -t utf-8 {where} > fixed.toml`"
+            f"save the file as UTF-8 in your editor; if it was written as {encoding}, run "
+            f"`iconv -f {encoding} -t utf-8 {where} > fixed.toml`"
         )
         raise SpecError(f"{room}.encoding", message, hint=hint) from None
 

@@ -29,6 +29,8 @@ def explain_unknown(
     `root` is the record of the whole file, which stands at `top`.
     """
     name = key.replace("_", "-").lower()
+    if name == "name" and at == ():
+        return "unknown key; an environment's name is that of its file, `envs/NAME.toml`", []
     synonym = _SYNONYMS.get(name)
     nearest = synonym if synonym in record.slots else find_nearest(name, record.slots)
     homes = [place for place, found in _walk_records(root, top) if name in found.slots]

@@ -39,6 +39,7 @@ from envbuild.spec.formats.words import (
     ENVIRONMENT_VARIABLE,
     EXECUTABLE,
     HEADER,
+    HEADER_VALUE,
     LINE,
     PLATFORM,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "ENVIRONMENT_VARIABLE",
     "EXECUTABLE",
     "HEADER",
+    "HEADER_VALUE",
     "IMAGE_BASE",
     "INDEX_URL",
     "LABEL",

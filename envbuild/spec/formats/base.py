@@ -10,6 +10,7 @@ from dataclasses import dataclass
 __all__ = ["Format", "Items", "Range", "hide_secrets", "show_text"]
 
 _SHOWN = 60
+_LONGEST_ADVICE = 300
 _SECRETS = (
     (re.compile(r"(?<=://)\S*@"), "***@"),
     (re.compile(r"(?<=/t/)[^/\s]+"), "***"),
@@ -53,7 +54,7 @@ class Format:
     it keeps to what Python's and JavaScript's regular expressions have in common. `explain` is
     asked about a text that does not match, and may add what to do; with `exact=False` it is also
     asked about one that does, and refuses it by giving a reason. `choices`, if any, are all the
-    right texts.
+    right texts. `splits` says that a text with spaces was probably meant to be several.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Format:
     explain: Callable[[str], str | None] = _say_nothing
     exact: bool = True
     choices: tuple[str, ...] = ()
+    splits: bool = False
 
     @property
     def example(self) -> str:
@@ -80,7 +82,7 @@ class Format:
         else:
             reason = self.explain(text)
         message = f"expected {self.expected}, such as `{self.example}`, not {show_text(text)}"
-        return f"{message}; {reason}" if reason else message
+        return f"{message}; {reason}" if reason and len(reason) <= _LONGEST_ADVICE else message
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,7 +26,7 @@ _PIP_CLAUSE: Final = (
 _PIP_PLAIN: Final = (
     rf"{_PIP_NAME}(?:\[{_PIP_NAME}(?:, ?{_PIP_NAME})*\])? ?(?:{_PIP_CLAUSE}(?:, ?{_PIP_CLAUSE})*)?"
 )
-_ARCHIVE: Final = re.compile(r"[./~].*|.*\.(?:whl|zip|tar\.gz|tar\.bz2|tgz)(?:#.*)?")
+_ARCHIVE: Final = r"[./~].*|.*\.(?:whl|zip|tar\.gz|tar\.bz2|tgz)(?:#.*)?"
 _LISTED: Final = "list the packages here, one by one"
 
 
@@ -42,18 +42,18 @@ def _explain_option(text: str) -> str:
 
 
 def _explain_requirement(text: str) -> str | None:
-    if re.fullmatch(_PIP_PLAIN, text):
-        return None
     if text.startswith("-"):
         return _explain_option(text)
     wanted = text.partition(";")[0].strip()
-    if re.search(r"\w://|@", wanted) or _ARCHIVE.fullmatch(wanted):
+    if re.search(r"\w://|@", wanted) or re.fullmatch(_ARCHIVE, wanted):
         return (
             "URLs and paths are not supported, for another machine may get something else there; "
             "publish the package on an index and name that in `pip.extra-index-urls`"
         )
     if re.search(r"(?:^|\s)#", text):
         return "leave out the comment"
+    if re.fullmatch(_PIP_PLAIN, text):
+        return None
     if found := re.fullmatch(rf"({_PIP_NAME})\s*=\s*([0-9][^\s=]*)", text):
         return f"pip compares with two signs: `{found[1]}=={found[2]}`"
     if found := re.fullmatch(rf"({_PIP_NAME})\s+(v?[0-9][\w.*]*)", text):
@@ -82,7 +82,7 @@ REQUIREMENT = Format(
         "uvicorn[standard]>=0.30,<1",
         'tomli>=2; python_version < "3.11"',
     ),
-    pattern=rf"{_PIP_NAME}(?![\w:/\\@])(?!\s*@)[^@\u0000-\u001f]*",
+    pattern=rf"(?!.*\.(?:whl|zip|tar\.gz|tar\.bz2|tgz)$){_PIP_NAME}(?![\w:/\\@])(?!\s*@)[^@\u0000-\u001f]*",
     explain=_explain_requirement,
     exact=False,
 )
@@ -107,8 +107,10 @@ def _explain_conda(text: str) -> str | None:
         return "single archives are not supported; name the package and its channel"
     if "://" in text:
         return "write the channel's URL in `conda.channels`, and here the package's name"
-    if text.startswith(("-", "pip:")):
-        return "packages for pip go to `pip.dependencies`"
+    if text.startswith("-"):
+        return "options are not supported; channels are listed in `conda.channels`"
+    if text.startswith("pip:"):
+        return "packages for pip are listed in `pip.dependencies`"
     if ";" in text:
         return "conda knows no markers"
     if found := re.fullmatch(r"([\w.-]+)\[[A-Za-z, -]+\].*", text):
@@ -132,7 +134,7 @@ CONDA_SPEC = Format(
         "pytorch[version='>=2.4', build='cuda*']",
     ),
     pattern=(
-        rf"(?:{_CONDA_CHANNEL})?{_CONDA_NAME}"
+        rf"(?!.*\.(?:conda|tar\.bz2)$)(?:{_CONDA_CHANNEL})?{_CONDA_NAME}"
         rf"(?:{_CONDA_VERSION}{_CONDA_MORE}(?:{_CONDA_BUILD})?)?(?:{_CONDA_BRACKET})?"
     ),
     explain=_explain_conda,

@@ -37,7 +37,9 @@ RELATIVE_PATH = Format(
 
 
 def _explain_output(text: str) -> str | None:
-    if re.fullmatch(r"\.?/?(?:\./?)*", text) and text:
+    if not text:
+        return "it is empty"
+    if re.fullmatch(r"\.?(?:/\.?)*", text):
         return "that is the whole source; let the script write into a folder of its own"
     return _explain_relative(text)
 
@@ -46,7 +48,7 @@ OUTPUT_PATH = Format(
     name="output path",
     expected="a folder or file below `source`, without `..`",
     examples=("outputs", "logs/metrics.json"),
-    pattern=rf"(?!(?:\./?)+$){_RELATIVE}",
+    pattern=rf"(?!\.?(?:/\.?)*$){_RELATIVE}",
     explain=_explain_output,
 )
 

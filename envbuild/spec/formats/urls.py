@@ -32,14 +32,14 @@ def find_literal_secret(url: str) -> bool:
 
 
 def _explain(text: str) -> str | None:
+    if re.search(r"\$(?!\{)|\$\{(?![A-Za-z_][A-Za-z0-9_]*\})", text):
+        return "a reference to a variable is written `${NAME}`"
     if find_literal_secret(text):
         return (
             "a password or token must not stand in a file; set it as a variable, "
             "such as `TOKEN`, and write `${TOKEN}` in its place"
         )
-    if re.search(r"\$(?!\{)|\$\{(?![A-Za-z_][A-Za-z0-9_]*\})", text):
-        return "a reference to a variable is written `${NAME}`"
-    if "://" not in text:
+    if not re.match(r"(?:https?|file)://", text):
         return "it begins with `https://`, `http://` or `file://`"
     if "?" in text or "#" in text:
         return "leave out what follows `?` or `#`"

@@ -16,6 +16,7 @@ __all__ = [
     "ENVIRONMENT_VARIABLE",
     "EXECUTABLE",
     "HEADER",
+    "HEADER_VALUE",
     "LINE",
     "PLATFORM",
 ]
@@ -76,6 +77,7 @@ COMMAND_WORD = Format(
     expected="a word of the command, not empty",
     examples=("uvicorn",),
     pattern=r"[^\u0000]+",
+    splits=True,
 )
 
 ARGUMENT = Format(
@@ -83,6 +85,7 @@ ARGUMENT = Format(
     expected="an argument",
     examples=("--epochs", "10"),
     pattern=r"[^\u0000]*",
+    splits=True,
 )
 
 EXECUTABLE = Format(
@@ -112,6 +115,14 @@ HEADER = Format(
     expected="letters, digits and `-`",
     examples=("Content-Type",),
     pattern=r"[A-Za-z0-9!#$%&'*+.^_`|~-]+",
+)
+
+HEADER_VALUE = Format(
+    name="header's value",
+    expected="one line of text",
+    examples=("application/json",),
+    pattern=r"[^\u0000-\u0008\u000a-\u001f\u007f]*",
+    explain=_explain_line,
 )
 
 ENVIRONMENT_NAME = Format(

@@ -68,7 +68,7 @@ def one_python(spec: EnvSpec) -> Iterator[Problem]:
 
 @rule("image.base", "conda", "python")
 def debian_python(spec: EnvSpec) -> Iterator[Problem]:
-    """Without `[conda]`, `python` is the minor version that the base has, and no more."""
+    """Without `[conda]`, `python` is a minor version, for `debian:SUITE` the one that it has."""
     if spec.conda is not None:
         return
     request = parse_python(spec.python)

@@ -60,8 +60,9 @@ def _find_python(
             )
 
 
-# On conda-forge `graphviz` is the program and `python-graphviz` what pip calls `graphviz`.
-_NAMESAKES: Final = frozenset({"graphviz"})
+# Of Python another rule speaks. On conda-forge `graphviz` is the program, and what pip calls so is
+# `python-graphviz`.
+_NAMESAKES: Final = frozenset({"graphviz", "python"})
 
 
 @rule("conda", "pip")

@@ -38,12 +38,12 @@ def one_way_to_serve(spec: EnvSpec) -> Iterator[Problem]:
     """`smoke` has one of `entry-script` and `command`, and not both."""
     if spec.smoke is None or (spec.smoke.entry_script is None) != (spec.smoke.command is None):
         return
-    found = "neither" if spec.smoke.command is None else "both"
+    found = "neither is" if spec.smoke.command is None else "both are"
     yield Problem(
         key="smoke",
         message=(
             'expected either `entry-script`, such as `"score.py"`, or `command`, such as '
-            f'`["uvicorn", "app:app", "--port", "5001"]`; {found} is there'
+            f'`["uvicorn", "app:app", "--port", "5001"]`; {found} there'
         ),
     )
 
@@ -62,7 +62,7 @@ def command_is_words(spec: EnvSpec) -> Iterator[Problem]:
 
 @rule("smoke.request")
 def requests_are_clear(spec: EnvSpec) -> Iterator[Problem]:
-    """A request has a `json` or a `body`, not both; of a `HEAD` no body is expected."""
+    """A request has `json` or `body`, not both; `HEAD` gets no body; a tolerance is for `json`."""
     for n, request in enumerate(spec.smoke.request if spec.smoke else ()):
         for key, message in _check_request(request):
             yield Problem(key=f"smoke.request[{n}].{key}", message=message)
