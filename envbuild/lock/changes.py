@@ -63,20 +63,35 @@ def _diff_platform(old: PlatformLock | None, new: PlatformLock | None) -> Iterat
     if bases[0] != bases[1]:
         kind: Kind = "changed" if all(bases) else "removed" if bases[0] else "added"
         yield _change("base", "base image", *bases, kind)
-    before, after = _index(old), _index(new)
+    before, after = _group(old), _group(new)
     for key in {**before, **after}:
-        change = _diff_artifact(before.get(key), after.get(key))
-        if change:
-            yield change
+        yield from _diff_package(before.get(key, {}), after.get(key, {}))
 
 
-def _index(lock: PlatformLock | None) -> Mapping[tuple[str, ...], Artifact]:
-    """Return artifacts by what makes them the same package; dpkg may have two architectures."""
-    artifacts = lock.artifacts if lock else ()
-    return {
-        (_manager(a), a.name, a.architecture if isinstance(a, DebianPackage) else ""): a
-        for a in artifacts
-    }
+_Archives = Mapping[str, Artifact]
+"""Archives of one package by SHA-256; nearly always one."""
+
+
+def _group(lock: PlatformLock | None) -> Mapping[tuple[str, ...], _Archives]:
+    """Group artifacts by what makes them the same package; dpkg may have two architectures."""
+    groups: dict[tuple[str, ...], dict[str, Artifact]] = {}
+    for artifact in lock.artifacts if lock else ():
+        architecture = artifact.architecture if isinstance(artifact, DebianPackage) else ""
+        key = (_manager(artifact), artifact.name, architecture)
+        groups.setdefault(key, {})[artifact.sha256] = artifact
+    return groups
+
+
+def _diff_package(old: _Archives, new: _Archives) -> Iterator[Change]:
+    gone = [artifact for sha256, artifact in old.items() if sha256 not in new]
+    come = [artifact for sha256, artifact in new.items() if sha256 not in old]
+    if len(gone) == len(come) == 1:
+        yield _diff_artifact(gone[0], come[0])
+        return
+    for a in gone:
+        yield _change(_manager(a), a.name, a.version, "", "removed")
+    for a in come:
+        yield _change(_manager(a), a.name, "", a.version, "added")
 
 
 def _manager(artifact: Artifact) -> str:
@@ -93,14 +108,9 @@ def _change(manager: str, name: str, old: str, new: str, kind: Kind) -> Change:
     return Change(platforms=(), manager=manager, name=name, kind=kind, old=old, new=new)
 
 
-def _diff_artifact(old: Artifact | None, new: Artifact | None) -> Change | None:
-    if new is None:
-        return _change(_manager(old), old.name, old.version, "", "removed") if old else None
+def _diff_artifact(old: Artifact, new: Artifact) -> Change:
+    """Return the change from one archive of a package to another."""
     manager = _manager(new)
-    if old is None:
-        return _change(manager, new.name, "", new.version, "added")
-    if old.sha256 == new.sha256:
-        return None
     if old.version == new.version:
         return _change(manager, new.name, _show_build(old), _show_build(new), "rebuilt")
     kind = _compare(manager, old.version, new.version)
