@@ -35,7 +35,7 @@ def render_trailer(crc32: int, size: int) -> bytes:
     return struct.pack("<II", crc32, size & 0xFFFFFFFF)
 
 
-def pack_member(plain: bytes | bytearray | memoryview) -> bytes:
+def pack_member(plain: bytes | memoryview) -> bytes:
     """Return a whole member that holds `plain`, by the pinned encoder."""
     body = deflate.deflate_compress(plain, LEVEL)
     return b"".join((HEADER, body, render_trailer(isal_zlib.crc32(plain), len(plain))))
@@ -47,6 +47,8 @@ def inflate_whole(stream: bytes, size: int, crc32: int) -> bytes:
         plain = bytes(deflate.deflate_decompress(stream, size)) if size else b""
     except deflate.DeflateError:
         raise StreamError("does not inflate to its size") from None
+    if len(plain) != size:
+        raise StreamError("is shorter than its size")
     if isal_zlib.crc32(plain) != crc32:
         raise StreamError("has another checksum")
     return plain

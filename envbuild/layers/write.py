@@ -118,11 +118,12 @@ class _Layer:
 
     def _pack(self) -> None:
         """Pack up to a chunk of what is gathered. Where chunks end depends on content alone."""
-        chunk = bytes(self._gathered[:CHUNK])
-        if chunk:
-            del self._gathered[:CHUNK]
-            self._count(chunk)
-            self._emit(pack_member(chunk))
+        size = min(len(self._gathered), CHUNK)
+        if size:
+            with memoryview(self._gathered)[:size] as chunk:
+                self._count(chunk)
+                self._emit(pack_member(chunk))
+            del self._gathered[:size]
 
     def _splice(self, piece: Piece) -> None:
         self._pack()
@@ -135,7 +136,7 @@ class _Layer:
         inflater.finish()
         self._emit(render_trailer(piece.crc32, piece.size))
 
-    def _count(self, plain: bytes) -> None:
+    def _count(self, plain: bytes | memoryview) -> None:
         self._plain_hash.update(plain)
         self._plain_size += len(plain)
 

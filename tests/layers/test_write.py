@@ -1,0 +1,265 @@
+"""Promises of written layers: the same bytes everywhere, what went in, and little memory."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import hashlib
+import io
+import random
+import subprocess
+import sys
+import tarfile
+import zlib
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from envbuild.errors import ImageError
+from envbuild.layers.archive import body_of_bytes
+from envbuild.layers.entry import Body, Entry, Piece
+from envbuild.layers.plan import ASSEMBLER, CHUNK, SPLICE_BYTES
+from envbuild.layers.write import LayerFacts, write_layer
+
+
+@functools.cache
+def _deflate(plain: bytes) -> bytes:
+    packer = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return packer.compress(plain) + packer.flush()
+
+
+def _deflated(plain: bytes, *, step: int = 10_000, **other: object) -> Body:
+    stream = _deflate(plain)
+
+    def body() -> Piece:
+        data = iter([stream[i : i + step] for i in range(0, len(stream), step)])
+        told: dict[str, object] = {"size": len(plain), "crc32": zlib.crc32(plain), **other}
+        return Piece(data=data, deflated=True, **told)  # type: ignore[arg-type]
+
+    return body
+
+
+def _plain(data: bytes, step: int) -> Body:
+    return lambda: Piece(data=iter([data[i : i + step] for i in range(0, len(data), step)]))
+
+
+def _file(path: str, data: bytes, body: Body | None = None, mode: int = 0o644) -> Entry:
+    return Entry(
+        path=path, kind="file", mode=mode, size=len(data), body=body or body_of_bytes(data)
+    )
+
+
+def _write(entries: list[Entry]) -> tuple[bytes, LayerFacts]:
+    out = io.BytesIO()
+    facts = write_layer(entries, out.write)
+    return out.getvalue(), facts
+
+
+@functools.cache
+def _noise(size: int) -> bytes:
+    return random.Random(1).randbytes(size)
+
+
+@functools.cache
+def _text(size: int) -> bytes:
+    words = random.Random(2).choices(range(100, 5000), k=size // 4 + 1)
+    return (" ".join(map(str, words))).encode()[:size]
+
+
+_SIZES = st.one_of(
+    st.integers(0, 3000),
+    st.sampled_from([SPLICE_BYTES - 1, SPLICE_BYTES, SPLICE_BYTES + 1, CHUNK, 2 * CHUNK + 7]),
+)
+
+
+@st.composite
+def _files(draw: st.DrawFn) -> list[tuple[str, bytes, bool]]:
+    sizes = draw(st.lists(st.tuples(_SIZES, st.booleans(), st.booleans()), max_size=5))
+    return [
+        (f"opt/file{n}", (_text if text else _noise)(size), deflated)
+        for n, (size, text, deflated) in enumerate(sizes)
+    ]
+
+
+@settings(deadline=None, max_examples=30)
+@given(_files())
+def test_a_reader_gets_back_what_went_in(files: list[tuple[str, bytes, bool]]) -> None:
+    entries = [_file(path, data, _deflated(data) if d else None) for path, data, d in files]
+    blob, facts = _write(entries)
+    plain = gzip.decompress(blob)
+    assert facts.diff_id == "sha256:" + hashlib.sha256(plain).hexdigest()
+    assert facts.digest == "sha256:" + hashlib.sha256(blob).hexdigest()
+    assert (facts.plain_size, facts.size) == (len(plain), len(blob))
+    with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
+        found = [(m.name, file.read()) for m in tar if (file := tar.extractfile(m))]
+    assert found == [(path, data) for path, data, _ in files]
+
+
+def test_all_kinds_of_entries_come_out_of_gnu_tar(tmp_path: object) -> None:
+    entries = [
+        Entry(path="opt", kind="directory", mode=0o755),
+        _file("opt/a", b"content\n", mode=0o755),
+        Entry(path="opt/b", kind="symlink", mode=0o777, link="a"),
+        Entry(path="opt/c", kind="hardlink", link="opt/a"),
+        _file("opt/empty", b""),
+        Entry(path="tmp", kind="directory", mode=0o1777),
+    ]
+    blob, _ = _write(entries)
+    extract = ["tar", "--extract", "--gzip", "--same-permissions", "--directory", str(tmp_path)]
+    ended = subprocess.run(extract, input=blob, capture_output=True, check=True)
+    assert ended.stderr == b""
+    show = f"cd {tmp_path} && find opt tmp -printf '%p %y %m %n %l\\n' | sort && cat opt/c"
+    shown = subprocess.run(["sh", "-c", show], capture_output=True, check=True, text=True).stdout
+    assert shown.splitlines() == [
+        "opt d 755 2 ",
+        "opt/a f 755 2 ",
+        "opt/b l 777 1 a",
+        "opt/c f 755 2 ",
+        "opt/empty f 644 1 ",
+        "tmp d 1777 2 ",
+        "content",
+    ]
+
+
+@settings(deadline=None, max_examples=10)
+@given(step=st.integers(1000, 300_000))
+def test_the_bytes_do_not_depend_on_how_bodies_are_read(step: int) -> None:
+    text, noise = _text(CHUNK + 99), _noise(40_000)
+
+    def entries(size: int) -> list[Entry]:
+        return [
+            _file("a", text, _plain(text, size)),
+            _file("b", noise, _deflated(noise, step=size)),
+            _file("c", text, _deflated(text, step=size)),
+        ]
+
+    assert _write(entries(step)) == _write(entries(65_536))
+
+
+def test_a_big_deflated_file_is_kept_as_it_is_and_a_small_one_is_not() -> None:
+    big, small = _text(SPLICE_BYTES), _text(SPLICE_BYTES - 1)
+    blob, _ = _write([_file("big", big, _deflated(big)), _file("small", small, _deflated(small))])
+    assert _deflate(big) in blob
+    assert _deflate(small) not in blob
+
+
+_GOLDEN = {
+    1: LayerFacts(
+        diff_id="sha256:fe496a82f11e66e594077e236988818ccb3c032f6846ab896cab22d189b2c199",
+        plain_size=3267584,
+        digest="sha256:0f8a22510a345db3812d6b618395a6e57ee952b013a1dc63f9e3eb7fd023d5cb",
+        size=67056,
+    )
+}
+"""What `_golden_entries` become, by assembler. To remake: `python -m tests.layers.test_write`."""
+
+
+def _golden_entries() -> list[Entry]:
+    text, noise = b"0123456789abcdef" * 200_000, bytes(range(256)) * 300
+    # Streams as another packer made them, so that this machine's zlib has no say.
+    stored = b"\x01" + len(noise[:60_000]).to_bytes(2, "little") + b"\x9f\x15" + noise[:60_000]
+    kept = Piece(data=iter(()), deflated=True, size=60_000, crc32=zlib.crc32(noise[:60_000]))
+    return [
+        Entry(path="opt", kind="directory", mode=0o755),
+        Entry(path="opt/env", kind="directory", mode=0o700, owner=65532),
+        _file("opt/env/grüße.txt", b"hallo\n"),
+        _file("opt/env/kept", noise[:60_000], partial(_restart, kept, stored)),
+        Entry(path="opt/env/link", kind="symlink", mode=0o777, link="x" * 120),
+        _file("opt/env/packed", text, _plain(text, 70_000), mode=0o755),
+        Entry(path="opt/env/same", kind="hardlink", mode=0o755, link="opt/env/packed"),
+    ]
+
+
+def _restart(piece: Piece, stream: bytes) -> Piece:
+    return Piece(data=iter((stream,)), deflated=True, size=piece.size, crc32=piece.crc32)
+
+
+def test_nobody_changes_bytes_without_raising_the_assembler() -> None:
+    """A failure means: raise ASSEMBLER in plan.py, then remake the line above."""
+    _, facts = _write(_golden_entries())
+    assert _GOLDEN[ASSEMBLER] == facts
+
+
+_TEXT = _text(50_000)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (Entry(path="f", kind="file", size=5, body=body_of_bytes(b"1234")), "5 bytes"),
+        (Entry(path="f", kind="file", size=5, body=body_of_bytes(b"123456")), "5 bytes"),
+        (_file("f", _TEXT, _deflated(_TEXT, crc32=1)), "checksum"),
+        (_file("f", _TEXT, _deflated(_TEXT, size=50_001)), "50001 bytes"),
+        (_file("f", _TEXT[:900], _deflated(_TEXT[:900], crc32=1)), "checksum"),
+        (_file("f", _TEXT[:900], _deflated(_TEXT[:900], sha256=bytes(32))), "SHA-256"),
+        (
+            _file("f", b"stored", lambda: Piece(data=iter((b"stored",)), size=6, crc32=1)),
+            "checksum",
+        ),
+    ],
+    ids=["short", "long", "crc32", "size", "small crc32", "small sha256", "stored crc32"],
+)
+def test_content_that_is_not_what_its_entry_says_is_refused(entry: Entry, message: str) -> None:
+    with pytest.raises(ImageError, match=message) as caught:
+        _write([entry])
+    assert caught.value.code == "layer.bad-content"
+    assert "`f`" in caught.value.message
+
+
+def test_the_error_names_where_the_content_came_from() -> None:
+    body = _deflated(_TEXT, crc32=1, source="`pkg/f` of `pkg-1.0.whl`")
+    with pytest.raises(ImageError, match=r"`pkg/f` of `pkg-1\.0\.whl`"):
+        _write([_file("f", _TEXT, body)])
+
+
+def test_what_a_body_raises_ends_the_layer() -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"123"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _write([Entry(path="f", kind="file", size=9, body=lambda: Piece(data=broken()))])
+
+
+_TWO_GIGABYTES = """
+import resource, zlib
+from envbuild.layers.entry import Entry, Piece
+from envbuild.layers.write import write_layer
+
+BLOCK, COUNT = bytes(1 << 20), 128
+
+def plain():
+    return Piece(data=(BLOCK for _ in range(2048)))
+
+def deflated():
+    packer, crc32 = zlib.compressobj(1, zlib.DEFLATED, -15), 0
+    for _ in range(COUNT):
+        crc32 = zlib.crc32(BLOCK, crc32)
+    stream = b"".join(packer.compress(BLOCK) for _ in range(COUNT)) + packer.flush()
+    return Piece(data=iter((stream,)), deflated=True, size=COUNT << 20, crc32=crc32)
+
+write_layer([], len)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+facts = write_layer([
+    Entry(path="plain", kind="file", size=2 << 30, body=plain),
+    Entry(path="spliced", kind="file", size=COUNT << 20, body=deflated),
+], len)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(facts.plain_size, after - before)
+"""
+
+
+def test_memory_does_not_grow_with_the_file() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _TWO_GIGABYTES], capture_output=True, check=True, text=True
+    )
+    size, kilobytes = map(int, ended.stdout.split())
+    assert size > 2_250_000_000
+    assert kilobytes < 20_000
+
+
+if __name__ == "__main__":
+    print(ASSEMBLER, _write(_golden_entries())[1])
