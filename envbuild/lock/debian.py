@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -171,11 +171,14 @@ class _Closure:
         raise self._unsatisfiable(candidate, group)
 
     def _find_chosen(self, relation: Relation) -> Candidate | None:
-        own = self.chosen.get(relation.name)
-        if own is not None and own.satisfies(relation):
-            return own
-        providers = self._index.find_providers(relation.name)
-        return next((p for p in providers if p.name in self.chosen and p.satisfies(relation)), None)
+        return next(self._find_all_chosen(relation), None)
+
+    def _find_all_chosen(self, relation: Relation, *, besides: str = "") -> Iterator[Candidate]:
+        names = (relation.name, *(p.name for p in self._index.find_providers(relation.name)))
+        for name in dict.fromkeys(names):
+            candidate = self.chosen.get(name) if name != besides else None
+            if candidate is not None and candidate.satisfies(relation):
+                yield candidate
 
     def _find_any(self, relation: Relation) -> Candidate | None:
         own = self._index.find(relation.name)
@@ -200,8 +203,8 @@ class _Closure:
         """Refuse packages that can't be installed together."""
         for candidate in self.chosen.values():
             for relation in candidate.refuses:
-                other = self._find_chosen(relation)
-                if other is not None and other.name != candidate.name:
+                # It may refuse a name that it provides itself: then it means all others.
+                for other in self._find_all_chosen(relation, besides=candidate.name):
                     raise LockError(
                         "lock.debian-conflict",
                         f"`{candidate.name}` can't be installed together with `{other.name}`: it "

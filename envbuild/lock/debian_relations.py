@@ -19,7 +19,7 @@ VersionKey = tuple[int, tuple[object, ...], tuple[object, ...]]
 _PARTS: Final = re.compile(r"([^0-9]*)([0-9]*)")
 _RELATION: Final = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9+.-]*)(?::(?P<qualifier>[a-z0-9-]+))?"
-    r"(?:\s*\(\s*(?P<operator><<|<=|=|>=|>>|<|>)\s*(?P<version>[^\s)]+)\s*\))?"
+    r"(?:\s*\(\s*(?P<operator><<|<=|=|>=|>>|<|>)\s*(?P<version>[A-Za-z0-9][^\s)]*)\s*\))?"
 )
 
 
