@@ -31,8 +31,7 @@ __all__ = [
 ]
 
 MIRRORS_VARIABLE: Final = "ENVBUILD_CONDA_MIRRORS"
-"""Environment variable with a JSON object: URL prefix to the list of what stands in for it.
-A channel's name in place of the prefix is fine too."""
+"""Environment variable with a JSON object: URL prefix to the list of what stands in for it."""
 
 PINS_VARIABLE: Final = "ENVBUILD_CONDA_PINS"
 """Environment variable that names a JSON file: platform to package name to SHA-256. A new solve
@@ -80,15 +79,13 @@ def open_client() -> Client:
     credentials from URLs, `RATTLER_AUTH_FILE`, netrc and rattler's own key ring entries.
     """
     _agree_with_other_clients(os.environ)
-    from rattler import Channel, Config
+    from rattler import Config
     from rattler.networking import Client
 
     config = Config()
-    named: dict[str, list[str]] = json.loads(os.environ.get(MIRRORS_VARIABLE) or "{}")
-    if named:
-        # A key may be a channel's name: rattler knows its URL.
-        urls = {key if "://" in key else Channel(key).base_url: named[key] for key in named}
-        config.set("mirrors", json.dumps(urls))
+    mirrors = os.environ.get(MIRRORS_VARIABLE)
+    if mirrors:
+        config.set("mirrors", mirrors)
     return Client.from_config(config, max_retries=2, timeout=TIMEOUT, user_agent="envbuild")
 
 

@@ -1,0 +1,108 @@
+"""Locks small specs against the tests' conda channel: what every test of conda locking does."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from envbuild.lock.conda import CondaSolution, solve_conda
+from envbuild.lock.conda_client import child_command
+from envbuild.lock.model import CondaPackage
+from envbuild.lock.upgrade import Upgrade
+from envbuild.spec.model import Conda, EnvSpec, VirtualPackages
+from envbuild.spec.settings import Settings
+from tests.rig.conda_channel import CondaChannel
+from tests.rig.conda_python import MINOR
+
+__all__ = ["Notes", "Solver", "versions", "write_own_conda"]
+
+
+@dataclass(slots=True)
+class Notes:
+    """A `Progress` that keeps what it was told."""
+
+    doings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def update(self, task: str, doing: str, done: int = 0, total: int = 0) -> None:
+        self.doings.append(f"{task}: {doing}")
+
+    def finish(self, task: str, outcome: str) -> None:
+        """Nothing here finishes a task."""
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@dataclass(kw_only=True, slots=True)
+class Solver:
+    """Locks with everything a test doesn't care about filled in; each lock has a folder anew."""
+
+    folder: Path
+    settings: Settings
+    progress: Notes = field(default_factory=Notes)
+    count: int = 0
+
+    @classmethod
+    def on(cls, channel: CondaChannel, folder: Path) -> Solver:
+        """Return one for which `channel` stands in for conda-forge."""
+        return cls(folder=folder, settings=Settings(mirrors=channel.mirrors))
+
+    def with_conda(self, executable: str) -> Solver:
+        return replace(self, settings=replace(self.settings, conda=executable))
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    def lock(
+        self,
+        *dependencies: str,
+        platforms: Sequence[str] = ("linux-64",),
+        channels: Sequence[str] = ("conda-forge",),
+        python: str | None = None,
+        previous: CondaSolution | bytes | None = None,
+        upgrade: Upgrade | None = None,
+        machine: VirtualPackages | None = None,
+    ) -> CondaSolution:
+        self.count += 1
+        work = self.folder / f"work-{self.count}"
+        work.mkdir(parents=True)
+        conda = Conda(
+            channels=tuple(channels),
+            dependencies=dependencies,
+            virtual_packages=machine or VirtualPackages(),
+        )
+        return solve_conda(
+            EnvSpec(
+                platforms=tuple(platforms),
+                python=python or f"{MINOR}.*",
+                conda=conda,
+            ),
+            previous=previous.text if isinstance(previous, CondaSolution) else previous,
+            upgrade=upgrade or Upgrade(),
+            work=work,
+            settings=self.settings,
+            logs=self.logs,
+            progress=self.progress,
+            task="cpu",
+        )
+
+
+def versions(packages: Sequence[CondaPackage]) -> dict[str, str]:
+    """Return what is in a lock, as name to version; Python itself left out."""
+    return {p.name: p.version for p in packages if p.name != "python"}
+
+
+def write_own_conda(path: Path, *, pipe: str = "") -> str:
+    """Write a program as a user may name in the settings: it hands every call to the front.
+
+    `pipe` is a shell command that the output goes through.
+    """
+    command = shlex.join(child_command("envbuild.lock.conda_front"))
+    end = f" | {pipe}" if pipe else ""
+    path.write_text(f'#!/bin/sh\n{command} "$@"{end}\n')
+    path.chmod(0o755)
+    return str(path)
