@@ -25,11 +25,11 @@ from envbuild.kit.crew import run_crew
 from envbuild.kit.files import write_atomic
 from envbuild.kit.places import Cache
 from envbuild.kit.progress import Progress
-from envbuild.layers.conda import read_conda
+from envbuild.layers.conda import read_conda, read_history
 from envbuild.layers.deb import read_deb
 from envbuild.layers.entry import Entry
 from envbuild.layers.order import plan_entries
-from envbuild.layers.pack import LayerPlan, plan_layers, skeleton_key
+from envbuild.layers.pack import LayerPlan, has_conda, plan_layers, skeleton_key
 from envbuild.layers.skeleton import read_skeleton
 from envbuild.layers.wheel import read_wheel
 from envbuild.layers.write import write_layer
@@ -160,7 +160,7 @@ def _make_layer(recipe: Recipe, item: _Todo, files: Mapping[str, Path], store: S
         read_artifact(a, files[a.sha256], prefix=recipe.prefix, python_minor=recipe.python_minor)
         for a in item.artifacts
     ]
-    entries = plan_entries(groups or [read_skeleton(recipe)])
+    entries = plan_entries(groups or _read_frame(recipe))
     with store.writer() as blob:
         facts = write_layer(entries, blob.write)
     if blob.digest != facts.digest:
@@ -171,6 +171,12 @@ def _make_layer(recipe: Recipe, item: _Todo, files: Mapping[str, Path], store: S
         plain_size=facts.plain_size,
         title=item.title,
     )
+
+
+def _read_frame(recipe: Recipe) -> list[tuple[Entry, ...]]:
+    """Return what no package brings."""
+    history = [read_history(recipe.prefix)] if has_conda(recipe) else []
+    return [read_skeleton(recipe), *history]
 
 
 def _remember(item: _Todo, layer: Layer, cache: Cache) -> None:

@@ -98,8 +98,12 @@ def ensure_image(
     found = find_image(plan, store)
     if found is not None:
         return found, False
-    progress.update(plan.name, "waiting for another build of the same image")
-    with exclusive(cache.root / "building" / f"{plan.digest.removeprefix('sha256:')}.lock"):
+    lock = cache.root / "building" / f"{plan.digest.removeprefix('sha256:')}.lock"
+
+    def say() -> None:
+        progress.update(plan.name, "waiting for another build of the same image")
+
+    with exclusive(lock, waiting=say):
         found = find_image(plan, store)
         if found is not None:
             return found, False

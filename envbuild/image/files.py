@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from envbuild.kit.crew import run_crew
 from envbuild.kit.places import Cache
-from envbuild.kit.progress import Progress
+from envbuild.kit.progress import Progress, Silent
 from envbuild.lock.model import Artifact, CondaPackage, DebianPackage, Wheel
 from envbuild.spec.derive import find_suite
 from envbuild.spec.model import EnvSpec
@@ -41,17 +41,20 @@ def fetch_artifacts(
     """
     wheels = [a for a in artifacts if isinstance(a, Wheel)]
     others = [a for a in artifacts if not isinstance(a, Wheel)]
-    files: dict[str, Path] = {}
-    with ThreadPoolExecutor(max_workers=_DOWNLOADS) as pool:
-        try:
-            waiting = [pool.submit(_fetch_one, a, supply, progress, task) for a in others]
-            if wheels:
-                files |= _fetch_wheels(wheels, supply, progress, task)
-            files |= {a.sha256: w.result() for a, w in zip(others, waiting, strict=True)}
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return files
+    # One download, one line: wheels are most of the bytes, and report for all.
+    quiet: Progress = Silent() if wheels else progress
+
+    def fetch(batch: _Batch, _check: Callable[[], None]) -> Mapping[str, Path]:
+        if isinstance(batch, list):
+            return _fetch_wheels(batch, supply, progress, task)
+        return {batch.sha256: _fetch_one(batch, supply, quiet, task)}
+
+    batches: list[_Batch] = [*([wheels] if wheels else []), *others]
+    found = run_crew(fetch, batches, threads=_DOWNLOADS)
+    return {sha256: path for files in found for sha256, path in files.items()}
+
+
+_Batch = list[Wheel] | CondaPackage | DebianPackage
 
 
 def _fetch_wheels(

@@ -24,7 +24,7 @@ from envbuild.layers.plan import (
 )
 from envbuild.lock.model import Artifact, CondaPackage, DebianPackage, Wheel
 
-__all__ = ["LayerPlan", "plan_layers", "skeleton_key"]
+__all__ = ["LayerPlan", "has_conda", "plan_layers", "skeleton_key"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,9 +69,15 @@ def skeleton_key(recipe: Recipe) -> str:
                 "base": recipe.base.kind,
                 "interpreter": recipe.interpreter,
                 "user": recipe.settings.user,
+                "conda": has_conda(recipe),
             },
         }
     )
+
+
+def has_conda(recipe: Recipe) -> bool:
+    """Return whether the prefix is conda's, with a `conda-meta` of its own."""
+    return any(isinstance(artifact, CondaPackage) for artifact in recipe.artifacts)
 
 
 def _find_big(wheels: list[Wheel]) -> list[Wheel]:

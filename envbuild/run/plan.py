@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from envbuild.engine.plan import Limits
+from envbuild.kit.canonical import digest_json
 from envbuild.run.snapshot import Snapshot, take_snapshot
 from envbuild.spec.formats import parse_duration, parse_memory
 from envbuild.spec.model import Resources, Train
@@ -37,6 +38,20 @@ class TrainPlan:
     env_digest: str = ""
     manifest_digest: str = ""
     image: str = ""
+
+    @property
+    def inputs(self) -> str:
+        """Digest of all that decides what the run does: equal inputs need no second run."""
+        return digest_json(
+            {
+                "envbuild-run": 1,
+                "env": self.env_digest,
+                "snapshot": self.snapshot.digest,
+                "command": [self.script, *self.arguments],
+                "outputs": list(self.outputs),
+                "variables": dict(self.variables),
+            }
+        )
 
 
 def plan_train(

@@ -67,6 +67,7 @@ class RunRecord:
     image_id: str = ""
     image: str = ""
     snapshot: str = ""
+    inputs: str = ""
     git: Mapping[str, Any] | None = None
     resources: Mapping[str, Any] = field(default_factory=dict)
     variables: tuple[str, ...] = ()

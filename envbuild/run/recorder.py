@@ -144,6 +144,7 @@ def _open_run(
         image_id=image_id,
         image=plan.image,
         snapshot=plan.snapshot.digest,
+        inputs=plan.inputs,
         git=dataclasses.asdict(git) if git is not None else None,
         resources=dataclasses.asdict(plan.limits),
         variables=tuple(sorted(plan.variables)),

@@ -15,7 +15,7 @@ from typing import Final
 from envbuild.engine.client import Engine
 from envbuild.engine.container import Container, open_container
 from envbuild.errors import RunError
-from envbuild.kit.canonical import digest_file
+from envbuild.kit.canonical import digest_bytes, digest_file, digest_json
 from envbuild.kit.files import write_atomic
 from envbuild.kit.progress import Progress, Silent
 from envbuild.run.answers import find_problem, plan_message
@@ -61,6 +61,29 @@ class SmokePlan:
     env_digest: str = ""
     manifest_digest: str = ""
 
+    @property
+    def inputs(self) -> str:
+        """Digest of all that decides how the test goes: what passed once needs no second test."""
+        service = self.service
+        said = repr(
+            (
+                ("envbuild-smoke", FORMAT, self.env_digest, service.snapshot.digest),
+                (service.entry_script, service.command, service.port, service.limits),
+                (service.ready_path, service.ready_seconds, sorted(service.variables.items())),
+                sorted((name, _digest_model(path)) for name, path in service.models.items()),
+                self.requests,
+            )
+        )
+        return digest_bytes(said.encode())
+
+
+def _digest_model(path: Path) -> str:
+    """Return the digest of a model's file, or of all files in a model's folder."""
+    if path.is_file():
+        return digest_file(path)
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    return digest_json([[str(p.relative_to(path)), digest_file(p)] for p in files])
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SmokeReport:
@@ -76,6 +99,7 @@ class SmokeReport:
     image_id: str = ""
     image: str = ""
     snapshot: str = ""
+    inputs: str = ""
     models: dict[str, str] = field(default_factory=dict)
     log: str = ""
 
@@ -118,6 +142,7 @@ def smoke(
         image_id=plan.image_id,
         image=plan.image,
         snapshot=service.snapshot.digest,
+        inputs=plan.inputs,
         models={n: digest_file(p) for n, p in service.models.items() if p.is_file()},
         log=str(log) if ran else "",
     )

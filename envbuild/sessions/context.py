@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from envbuild.errors import SpecError
 from envbuild.kit.places import Cache, Repository, find_cache
@@ -93,8 +93,17 @@ class Context:
         )
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are errors of ours, not an exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SpecError(
+            "session.arguments",
+            f"`{self.prog.removesuffix(' --')}`: {message}",
+            hint=f"to see what it takes, run `{self.prog} --help`",
+        )
+
+
 def make_parser(context: Context, description: str) -> argparse.ArgumentParser:
     """Return a parser whose help shows the session as it is called."""
-    return argparse.ArgumentParser(
-        prog=f"nox -s {context.name} --", description=description, allow_abbrev=False
-    )
+    return _Parser(prog=f"nox -s {context.name} --", description=description, allow_abbrev=False)

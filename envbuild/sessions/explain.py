@@ -53,7 +53,7 @@ def _read_identity(context: Context, text: str | None, platform: str | None) -> 
         name = context.select_one(name or None)
         spec = context.load(name)
         lock = load_lock(context.repository.lock_folder(name), name=name, cache=context.cache)
-    part = lock.platforms.get(_choose_platform(name, lock, platform))
+    part = lock.platforms.get(_choose_platform(lock, platform))
     if part is None:
         known = ", ".join(f"`{p}`" for p in sorted(lock.platforms))
         raise SpecError(
@@ -64,7 +64,7 @@ def _read_identity(context: Context, text: str | None, platform: str | None) -> 
     return fields | {"digest": digest_recipe(recipe, assembler=ASSEMBLER, plan=PLAN)}
 
 
-def _choose_platform(name: str, lock: Lock, wanted: str | None) -> str:
+def _choose_platform(lock: Lock, wanted: str | None) -> str:
     if wanted is not None:
         return wanted
     host = find_host_platform()
@@ -99,7 +99,7 @@ def _show_one(identity: dict[str, Any], *, as_json: bool) -> None:
     counts = Counter(artifact[0] for artifact in identity["artifacts"])
     packages = ", ".join(f"{count} {manager}" for manager, count in sorted(counts.items()))
     base = identity["base"]
-    rows = [
+    rows: list[tuple[str, ...]] = [
         ("tag", format_tag(identity["digest"])),
         ("env digest", identity["digest"]),
         ("platform", identity["platform"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,13 +16,15 @@ __all__ = ["guarded"]
 
 def guarded(session: nox.Session, name: str, root: Path, work: Callable[[Context], None]) -> None:
     """Run `work`; an `EnvbuildError` ends the session with its message and no traceback."""
+    for library in _TALKATIVE:
+        logging.getLogger(library).setLevel(logging.WARNING)
     try:
         work(Context(name=name, root=root, arguments=tuple(session.posargs)))
     except EnvbuildError as error:
         session.error(str(error))
-    except SystemExit as stop:  # argparse: 0 after --help, 2 for wrong arguments
+    except SystemExit as stop:  # 0 after --help; else a script's exit code, which is Nox's then
         if stop.code not in (0, None):
-            session.error(f"`nox -s {name}` can't take these arguments [session.arguments]")
+            raise
     except OSError as error:
         if error.errno is None or not error.filename:
             raise
@@ -32,5 +35,8 @@ def _describe(error: OSError) -> str:
     """Say what the operating system refused, and where; disk full is the usual one."""
     return f"`{error.filename}`: {error.strerror} [system.{_CODES.get(error.errno or 0, 'error')}]"
 
+
+_TALKATIVE = ("asyncio", "docker", "filelock", "urllib3")
+"""Libraries whose debugging messages Nox would show: it lets every logger through."""
 
 _CODES = {13: "permission", 28: "disk-full", 30: "read-only", 122: "quota"}

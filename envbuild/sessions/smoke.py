@@ -1,0 +1,125 @@
+"""`nox -s smoke`: starts an environment's web service from its image and tests it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envbuild.errors import RunError, SpecError
+from envbuild.image.ensure import ImagePlan, ensure_image
+from envbuild.kit.progress import Progress
+from envbuild.lock.model import CondaPackage, Wheel
+from envbuild.oci.store import Store
+from envbuild.sessions.build import find_platform, plan_environment
+from envbuild.sessions.context import Context, make_parser
+from envbuild.sessions.display import print_table, show_progress
+from envbuild.sessions.train import find_python
+
+if TYPE_CHECKING:
+    from envbuild.run.smoke import SmokePlan, SmokeReport
+
+__all__ = ["run"]
+
+
+def run(context: Context) -> None:
+    """Test the service, print the checks as a table, and fail if one of them did."""
+    parser = make_parser(context, "Start an environment's web service from its image and test it.")
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="environment (default: the repository's)"
+    )
+    parser.add_argument(
+        "--reuse", action="store_true",
+        help="do nothing if the same service passed the same requests in the same image before",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    arguments = parser.parse_args(context.arguments)
+    name = context.select_one(arguments.name)
+    image = plan_environment(context, name, find_platform())
+    plan = _plan(context, image)
+    report_file = context.repository.smokes / f"{name}.json"
+    if arguments.reuse and _has_passed(report_file, plan):
+        print(f"{name}: the same smoke test has passed before: nothing to do")
+        return
+    with show_progress() as progress:
+        report = _smoke(context, image, plan, progress)
+    _report(context, report, report_file, as_json=arguments.json)
+
+
+def _plan(context: Context, image: ImagePlan) -> SmokePlan:
+    from envbuild.run.service import plan_service
+    from envbuild.run.smoke import SmokePlan
+
+    table = image.spec.smoke
+    if table is None:
+        raise SpecError(
+            "smoke.none",
+            f"`envs/{image.name}.toml` has no `[smoke]` table, so there is no service to test",
+            hint='add one, with `entry-script = "score.py"` or `command = [...]`',
+        )
+    python_packages = (a for a in image.recipe.artifacts if isinstance(a, Wheel | CondaPackage))
+    return SmokePlan(
+        service=plan_service(
+            table,
+            environment=image.name,
+            root=context.root,
+            runs=context.repository.runs,
+            variables=image.spec.env,
+        ),
+        requests=table.request,
+        packages=frozenset(package.name for package in python_packages),
+        python=find_python(image),
+        python_minor=image.recipe.python_minor,
+        image=image.reference,
+        env_digest=image.digest,
+    )
+
+
+def _has_passed(report_file: Path, plan: SmokePlan) -> bool:
+    try:
+        report = json.loads(report_file.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return False
+    return report.get("passed") is True and report.get("inputs") == plan.inputs
+
+
+def _smoke(context: Context, image: ImagePlan, plan: SmokePlan, progress: Progress) -> SmokeReport:
+    from dataclasses import replace
+
+    from envbuild.engine.client import connect_engine
+    from envbuild.engine.leftovers import reap_leftovers
+    from envbuild.engine.load import ensure_loaded
+    from envbuild.run.smoke import smoke
+
+    store = Store(context.cache.store)
+    with connect_engine() as engine:
+        reap_leftovers(engine)
+        manifest, _ = ensure_image(
+            image, store=store, settings=context.settings, cache=context.cache, progress=progress
+        )
+        loaded = ensure_loaded(
+            engine, layout=store.root, manifest_digest=manifest.digest, name=image.reference,
+            progress=progress, task=image.name,
+        )  # fmt: skip
+        ready = replace(plan, image_id=loaded.image_id, manifest_digest=manifest.digest)
+        return smoke(ready, engine=engine, folder=context.repository.smokes, progress=progress)
+
+
+def _report(context: Context, report: SmokeReport, report_file: Path, *, as_json: bool) -> None:
+    from envbuild.run.smoke import render_rows
+
+    if as_json:
+        print(report_file.read_text())
+    else:
+        print_table(("check", "result", "ms", "detail"), list(render_rows(report)))
+    if report.passed:
+        return
+    failed = next(check for check in report.checks if not check.passed)
+    log = (
+        f", the service's log `{Path(report.log).relative_to(context.root)}`" if report.log else ""
+    )
+    raise RunError(
+        "smoke.failed",
+        f"the service of `{report.environment}` failed `{failed.name}`: {failed.detail}",
+        hint=f"the whole report is `{report_file.relative_to(context.root)}`{log}",
+    )

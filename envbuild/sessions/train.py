@@ -1,0 +1,183 @@
+"""`nox -s train`: runs an environment's training script in its image, and records the run."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envbuild.errors import SpecError
+from envbuild.image.ensure import ImagePlan, ensure_image
+from envbuild.kit.progress import Progress
+from envbuild.oci.store import Store
+from envbuild.sessions.build import find_platform, plan_environment
+from envbuild.sessions.context import Context, make_parser
+from envbuild.sessions.display import show_progress
+from envbuild.spec.platforms import find_host_platform
+
+if TYPE_CHECKING:
+    from envbuild.run.plan import TrainPlan
+    from envbuild.run.record import RunRecord
+
+__all__ = ["run"]
+
+
+def run(context: Context) -> None:
+    """Train, show the log as it comes, and leave with the script's exit code."""
+    arguments, extra = _parse(context)
+    name = context.select_one(arguments.name)
+    host = find_host_platform() if arguments.target == "local" else find_platform()
+    if host is None:
+        raise SpecError("image.host", "envbuild doesn't know this machine's platform")
+    image = plan_environment(context, name, host)
+    if image.spec.train is None:
+        raise SpecError(
+            "train.none",
+            f"`envs/{name}.toml` has no `[train]` table, so there is nothing to run",
+            hint='add one, with at least `script = "train.py"`',
+        )
+    plan = _plan(context, image, extra)
+    if arguments.reuse and (done := _find_done(context, plan)) is not None:
+        print(f"{name}: run {done.id} did exactly this and completed: nothing to do")
+        return
+    with show_progress() as progress:
+        if arguments.target == "local":
+            record = _train_local(context, image, plan, progress)
+        else:
+            record = _train_docker(context, image, plan, progress)
+    _report(context, record)
+
+
+def _parse(context: Context) -> tuple[Namespace, list[str]]:
+    """Split what is ours from what is the script's; after a second `--` all is the script's."""
+    parser = make_parser(
+        context,
+        "Run an environment's training script in its image. Options that are not listed here, "
+        "and everything after a second `--`, go to the script.",
+    )
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="environment (default: the repository's)"
+    )
+    parser.add_argument(
+        "--target", choices=("docker", "local"), default="docker",
+        help="run in a container, or in the same locks unpacked on this machine",
+    )  # fmt: skip
+    parser.add_argument(
+        "--reuse", action="store_true",
+        help="do nothing if the same script, arguments and image completed before",
+    )  # fmt: skip
+    ours = list(context.arguments)
+    rest: list[str] = []
+    if "--" in ours:
+        cut = ours.index("--")
+        ours, rest = ours[:cut], ours[cut + 1 :]
+    arguments, unknown = parser.parse_known_args(ours)
+    return arguments, [*unknown, *rest]
+
+
+def _plan(context: Context, image: ImagePlan, extra: list[str]) -> TrainPlan:
+    from envbuild.run.plan import plan_train
+
+    assert image.spec.train is not None  # noqa: S101 - `run` has checked; this tells mypy
+    return plan_train(
+        image.spec.train,
+        environment=image.name,
+        root=context.root,
+        arguments=extra,
+        variables=image.spec.env,
+        env_digest=image.digest,
+        image=image.reference,
+    )
+
+
+def _find_done(context: Context, plan: TrainPlan) -> RunRecord | None:
+    from envbuild.run.record import find_latest
+
+    latest = find_latest(context.repository.runs, plan.environment)
+    return latest if latest is not None and latest.inputs == plan.inputs else None
+
+
+def _train_docker(
+    context: Context, image: ImagePlan, plan: TrainPlan, progress: Progress
+) -> RunRecord:
+    from dataclasses import replace
+
+    from envbuild.engine.client import connect_engine
+    from envbuild.engine.leftovers import reap_leftovers
+    from envbuild.engine.load import ensure_loaded
+    from envbuild.run.train import train
+
+    store = Store(context.cache.store)
+    with connect_engine() as engine:
+        reap_leftovers(engine)
+        manifest, _ = ensure_image(
+            image, store=store, settings=context.settings, cache=context.cache, progress=progress
+        )
+        loaded = ensure_loaded(
+            engine, layout=store.root, manifest_digest=manifest.digest, name=image.reference,
+            progress=progress, task=image.name,
+        )  # fmt: skip
+        progress.finish(image.name, f"training in {image.reference}")
+        return train(
+            replace(plan, manifest_digest=manifest.digest),
+            engine=engine,
+            image_id=loaded.image_id,
+            python=find_python(image),
+            runs=context.repository.runs,
+            sink=_write_line,
+        )
+
+
+def find_python(image: ImagePlan) -> str:
+    """Return the absolute path of Python in the image."""
+    return f"{image.recipe.prefix}/bin/python"
+
+
+def _train_local(
+    context: Context, image: ImagePlan, plan: TrainPlan, progress: Progress
+) -> RunRecord:
+    from envbuild.image.files import Supply, fetch_artifacts
+    from envbuild.image.prefix import ensure_prefix
+    from envbuild.run.local import train_local
+
+    supply = Supply(
+        spec=image.spec, platform=image.recipe.platform, python_minor=image.recipe.python_minor,
+        settings=context.settings, cache=context.cache,
+    )  # fmt: skip
+    prefix = ensure_prefix(
+        image.recipe,
+        folder=context.repository.prefixes / image.name,
+        fetch=lambda artifacts: fetch_artifacts(
+            artifacts, supply=supply, progress=progress, task=image.name
+        ),
+        progress=progress,
+        task=image.name,
+    )
+    progress.finish(image.name, f"training in {prefix.relative_to(context.root)}")
+    return train_local(plan, prefix=prefix, runs=context.repository.runs, sink=_write_line)
+
+
+def _write_line(line: bytes) -> None:
+    sys.stdout.buffer.write(line)
+    sys.stdout.buffer.flush()
+
+
+def _report(context: Context, record: RunRecord) -> None:
+    folder = (context.repository.runs / record.id).relative_to(context.root)
+    print(f"{record.environment}: run {record.id} {record.status}", flush=True)
+    for note in record.notes:
+        print(f"note: {note}")
+    for output in record.outputs_found:
+        print(f"output: {_place(folder, output)}")
+    for output in record.outputs_missing:
+        print(f"missing: the script did not write `{output}`")
+    if record.status != "completed":
+        print(f"{record.reason}\nits log is {folder / 'log.txt'}", file=sys.stderr, flush=True)
+        raise SystemExit(record.exit_code or 1)
+
+
+def _place(folder: Path, output: str) -> Path:
+    from envbuild.run.record import RunFolder
+
+    return RunFolder(root=folder).find_place(output)
