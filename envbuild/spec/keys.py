@@ -12,8 +12,7 @@ __all__ = ["KeyPath", "find_nearest", "overlaps", "parse_key", "render_key"]
 KeyPath = tuple[str | int, ...]
 """The place of a value: names of tables and keys, and positions in lists."""
 
-_BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
-_PIECE: Final = re.compile(r'\.?(?:\[([0-9]+)\]|("(?:[^"\\]|\\.)*")|([A-Za-z0-9_-]+))')
+_PIECE: Final = r'\.?(?:\[([0-9]+)\]|("(?:[^"\\]|\\.)*")|([A-Za-z0-9_-]+))'
 
 
 def render_key(path: KeyPath) -> str:
@@ -23,7 +22,7 @@ def render_key(path: KeyPath) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            name = part if _BARE.fullmatch(part) else json.dumps(part)
+            name = part if re.fullmatch("[A-Za-z0-9_-]+", part) else json.dumps(part)
             text += f".{name}" if text else name
     return text
 
@@ -32,7 +31,7 @@ def parse_key(key: str) -> KeyPath:
     """Return the path of a dotted key that `render_key` made."""
     return tuple(
         int(index) if index else json.loads(quoted) if quoted else bare
-        for index, quoted, bare in _PIECE.findall(key)
+        for index, quoted, bare in re.findall(_PIECE, key)
     )
 
 

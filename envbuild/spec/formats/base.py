@@ -11,15 +11,12 @@ __all__ = ["Format", "Items", "Range", "hide_secrets", "show_text"]
 
 _SHOWN = 60
 _LONGEST_ADVICE = 300
+# Texts, not compiled patterns: `re` compiles and keeps each on its first use, so that importing the
+# formats costs nothing.
 _SECRETS = (
-    (re.compile(r"(?<=://)\S*@"), "***@"),
-    (re.compile(r"(?<=/t/)[^/\s]+"), "***"),
-    (
-        re.compile(
-            r"(?<=[?&])([A-Za-z_-]*(?:token|key|pass\w*|sig|secret)=)[^&\s]+", re.IGNORECASE
-        ),
-        r"\1***",
-    ),
+    (r"(?<=://)\S*@", "***@"),
+    (r"(?<=/t/)[^/\s]+", "***"),
+    (r"(?i)(?<=[?&])([A-Za-z_-]*(?:token|key|pass\w*|sig|secret)=)[^&\s]+", r"\1***"),
 )
 
 
@@ -30,7 +27,7 @@ def hide_secrets(text: str) -> str:
     A reference, `${NAME}`, goes too: what is left is enough to find the place.
     """
     for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text)
+        text = re.sub(pattern, replacement, text)
     return text
 
 
@@ -72,7 +69,6 @@ class Format:
 
     def check(self, text: str) -> str | None:
         """Return what is wrong with `text`, as the message of a problem, or None."""
-        # `re` caches by pattern: nothing is compiled before a spec holds such a text.
         if re.fullmatch(self.pattern, text):
             if self.exact:
                 return None
