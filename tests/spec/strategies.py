@@ -20,7 +20,7 @@ from envbuild.spec.shapes import (
     Text,
 )
 
-TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
 JSON = st.recursive(
     st.booleans() | TEXTS | st.integers(-(2**63) + 1, 2**63 - 1)
     | st.floats(allow_nan=False, allow_infinity=False),
