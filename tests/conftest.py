@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.rig.debian_archive",
     "tests.rig.engine",
     "tests.rig.image",
+    "tests.rig.pip_index",
     "tests.rig.registry",
 ]
 

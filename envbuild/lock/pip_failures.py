@@ -1,0 +1,167 @@
+"""Says why packages could not be resolved or fetched: the index, the request, or the tool."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from envbuild.errors import EnvbuildError, LockError
+from envbuild.kit.http import (
+    Patience,
+    describe_failure,
+    open_pool,
+    split_credentials,
+    strip_credentials,
+)
+from envbuild.kit.process import ToolExitError
+from envbuild.lock.names import normalise_name
+from envbuild.lock.pip_indexes import Indexes
+from envbuild.lock.pip_job import PipJob, unmark
+from envbuild.lock.pip_uv import find_all_files
+
+__all__ = ["explain_disk", "explain_no_wheel", "explain_resolution", "find_broken_index"]
+
+_QUICK: Final = Patience(connect=5.0, read=15.0)
+_NO_SPACE: Final = re.compile(r"No space left on device|os error 28|Disk quota exceeded")
+_NO_WHEEL: Final = re.compile(
+    r"([A-Za-z0-9][A-Za-z0-9._-]*)(==[^\s,]+)?(?:[<>!=,][^\s]*)? ha(?:s|ve) no (?:usable )?wheels"
+)
+_SHOWN_FILES: Final = 6
+
+
+def explain_resolution(error: ToolExitError, job: PipJob) -> EnvbuildError:
+    """Return the purposeful error for a failure of uv; `error` itself if nothing explains it."""
+    if found := explain_disk(error.output, job.work):
+        return found
+    if found := find_broken_index(job.indexes, job.requested):
+        return found
+    said = _clean(error.output, job)
+    if not said:
+        return error
+    blamed = set(_NO_WHEEL.findall(said))
+    if len({name for name, _ in blamed}) == 1:
+        # Several versions are blamed: the newest is the one to speak of.
+        name, exact = blamed.pop() if len(blamed) == 1 else (blamed.pop()[0], "")
+        return explain_no_wheel(f"{name}{exact}", job, said=said)
+    return LockError(
+        "lock.unsatisfiable",
+        f"no versions of Python packages are what `{job.task}` asks for on {job.platform.subdir}: "
+        f"{said}",
+        hint=_advise(said, job),
+    )
+
+
+def explain_no_wheel(requirement: str, job: PipJob, *, said: str = "") -> LockError:
+    """Return the error for a package, `NAME` or `NAME==VERSION`, without a wheel for the target."""
+    name, _, version = requirement.partition("==")
+    try:
+        files: tuple[str, ...] = find_all_files(job, requirement)
+    except ToolExitError:
+        files = ()
+    if files and not version:
+        version = files[0].removesuffix(".tar.gz").split("-")[1]
+    target = f"{job.platform.subdir} and Python {job.minor}"
+    if job.glibc:
+        target = f"{job.platform.subdir}, Python {job.minor} and glibc {job.glibc}"
+    direct = normalise_name(name) in job.requested
+    return LockError(
+        "lock.no-wheel",
+        f"`{name}`{f' {version}' if version else ''} has no wheel for {target}{_list(files)}"
+        f"{'' if direct or not said else f': {said}'}",
+        hint="ask for a version that has one, or take the package from conda: "
+        f"name it in `conda.dependencies` of `envs/{job.task}.toml`",
+    )
+
+
+def _list(files: tuple[str, ...]) -> str:
+    if not files:
+        return ""
+    shown = ", ".join(f"`{file}`" for file in files[:_SHOWN_FILES])
+    more = f" and {len(files) - _SHOWN_FILES} more" if len(files) > _SHOWN_FILES else ""
+    return f"; there is only {shown}{more}"
+
+
+def _clean(output: str, job: PipJob) -> str:
+    """Return uv's own explanation in one piece; empty if it didn't get as far as one."""
+    if "No solution found" not in output:
+        return ""
+    lines = []
+    for line in output.split("No solution found", 1)[1].splitlines()[1:]:
+        text = re.sub(r"^[^\w`]*(?:cause: )?", "", line).strip()
+        # uv's other hints are about its own options, which are ours to choose.
+        if text.startswith("hint:") and "Wheels are available" not in text:
+            continue
+        lines.append(text.removeprefix("hint: "))
+    said = " ".join(line for line in lines if line).rstrip(".")
+    return unmark(strip_credentials(said.replace(f"{job.work}/", "")))
+
+
+def _advise(said: str, job: PipJob) -> str:
+    brought = [
+        f"`{name}` {version}"
+        for name, version in sorted(job.constraints.items())
+        if re.search(rf"(?<![\w.-]){re.escape(normalise_name(name))}(?![\w.-])", said)
+    ]
+    there = f" (conda brings {', '.join(brought)})" if brought else ""
+    return (
+        f"change `pip.dependencies` in `envs/{job.task}.toml`{there}, "
+        f"then run `nox -s lock -- {job.task}`"
+    )
+
+
+def explain_disk(output: str, folder: Path) -> EnvbuildError | None:
+    """Return the error for a child that found no space left below `folder`."""
+    if not _NO_SPACE.search(output):
+        return None
+    return EnvbuildError(
+        "disk.full",
+        f"there is no space left to write below `{folder}`",
+        hint="free some space, or name another folder with `export TMPDIR=...`",
+    )
+
+
+def find_broken_index(indexes: Indexes, names: Iterable[str]) -> LockError | None:
+    """Return the error for the first index that doesn't answer as one; None if all do.
+
+    pip and uv take an index that refuses for one that lacks the package, so this asks each of
+    them itself, for the page of one of `names`.
+    """
+    if indexes.no_index or "proxy" in indexes.settings:
+        return None
+    name = normalise_name(next(iter(names), "pip"))
+    for url in indexes.urls:
+        reason = _ask(indexes, url, name)
+        if reason:
+            return LockError(
+                "lock.index",
+                f"the package index `{strip_credentials(url)}` {reason}",
+                hint="check its URL and the variables that hold its credentials "
+                "(`pip.index-url` and `pip.extra-index-urls`, or `pip config list`)",
+            )
+    return None
+
+
+def _ask(indexes: Indexes, url: str, name: str) -> str:
+    """Return what is wrong with the index at `url`, empty if nothing is."""
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return "" if Path(url2pathname(parts.path)).is_dir() else "is a folder that isn't there"
+    if (parts.hostname or "") in indexes.settings.get("trusted-host", ""):
+        return ""
+    from urllib3.exceptions import HTTPError
+
+    plain, headers = split_credentials(url)
+    ca = indexes.settings.get("cert")
+    with open_pool(ca=Path(ca) if ca else None, patience=_QUICK) as pool:
+        try:
+            page = f"{plain.rstrip('/')}/{name}/"
+            status = pool.request("GET", page, headers=headers, preload_content=False).status
+        except HTTPError as error:
+            return f"can't be reached: {describe_failure(error)}"
+    if status in {401, 407} or (status == 403 and len(indexes.urls) == 1):
+        return f"refuses access (HTTP {status})"
+    return f"is out of order (HTTP {status})" if status >= 500 else ""

@@ -1,0 +1,201 @@
+"""Asks uv: which versions for a target machine, and which files an index has of them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from envbuild.errors import LockError
+from envbuild.kit.process import ToolExitError, run_tool
+from envbuild.lock.names import normalise_name
+from envbuild.lock.pip_indexes import uv_environment
+from envbuild.lock.pip_job import PipJob
+from envbuild.lock.pip_pins import parse_pins
+from envbuild.lock.wheel_choice import WheelFile
+
+__all__ = ["Listing", "find_all_files", "find_reasons", "list_pinned", "resolve_with_uv"]
+
+_KNOWN_GLIBC: Final = (17, 28, *range(31, 41))
+"""Minor versions of glibc 2 that uv has a platform for (`uv pip compile --help`)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """What uv resolved: name and version of each package, and the wheels the target could use.
+
+    What conda brings is left out of both.
+    """
+
+    versions: Mapping[str, str]
+    files: tuple[WheelFile, ...]
+
+
+def resolve_with_uv(job: PipJob) -> Listing:
+    """Resolve the job's request for its target, staying with `job.kept` where that is possible.
+
+    Raises `ToolExitError` if uv finds no answer.
+    """
+    target = job.work / "pylock.toml"
+    target.unlink(missing_ok=True)
+    if job.kept:
+        target.write_text(_render_seed(job), encoding="utf-8")
+    upgrade = ["--upgrade"] if job.upgrade.everything else []
+    for name in sorted(job.upgrade.packages):
+        upgrade += ["--upgrade-package", name]
+    return _list(job, target, upgrade)
+
+
+def list_pinned(job: PipJob, versions: Mapping[str, str]) -> Listing:
+    """Resolve the request once more with `versions` fixed, whoever chose them.
+
+    So the packages of the answer are those that the target needs, and maybe not those given.
+
+    Raises `ToolExitError` if `versions` don't answer the request on the target.
+    """
+    return _list(job, job.work / "pylock.pinned.toml", _pin(job, versions))
+
+
+def find_reasons(job: PipJob, versions: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
+    """Return for each package of a resolution which others need it, or `-r FILE` for the request.
+
+    Resolvers name reasons of versions that they tried and left, too. With all versions fixed,
+    there is one answer, the same whether a lock is made anew or kept.
+    """
+    target = job.work / "reasons.txt"
+    argv = [*_compile(job), *_narrow(job), *_pin(job, versions), "--no-header", "-o", str(target)]
+    argv += ["--constraints", job.conda.name, job.request.name]
+    try:
+        # All that this needs has just been fetched, and asking again would take a second.
+        _run_uv([*argv, "--offline"], job)
+    except ToolExitError as error:
+        error.log.unlink(missing_ok=True)
+        _run_uv(argv, job)
+    return {pin.name: pin.via for pin in parse_pins(target.read_text(encoding="utf-8"))}
+
+
+def _list(job: PipJob, target: Path, arguments: list[str]) -> Listing:
+    argv = [*_compile(job), *_narrow(job), *arguments, "--format", "pylock.toml"]
+    argv += ["-o", str(target), "--constraints", job.conda.name, job.request.name]
+    _run_uv(argv, job)
+    packages = [p for p in _read_pylock(target) if normalise_name(p["name"]) not in job.brought]
+    return Listing(
+        versions={normalise_name(p["name"]): str(p["version"]) for p in packages},
+        files=tuple(_read_files(packages, "wheels", job.work)),
+    )
+
+
+def _pin(job: PipJob, versions: Mapping[str, str]) -> list[str]:
+    fixed = job.work / "pins.txt"
+    lines = [f"{name}=={version}\n" for name, version in sorted(versions.items())]
+    fixed.write_text("".join(lines), encoding="utf-8")
+    return ["--constraints", fixed.name, "--prerelease", "allow"]
+
+
+def _render_seed(job: PipJob) -> str:
+    """Return the pins to stay with as uv looks for them: in the file that it is to write."""
+    head = 'lock-version = "1.0"\ncreated-by = "envbuild"\n'
+    packages = (
+        f"[[packages]]\nname = {json.dumps(pin.name)}\nversion = {json.dumps(pin.version)}\n"
+        for pin in job.kept
+    )
+    return head + "".join(packages)
+
+
+def find_all_files(job: PipJob, requirement: str) -> tuple[str, ...]:
+    """Return the names of all files that the indexes have of one version, for any machine."""
+    source = job.work / "one.in"
+    source.write_text(f"{requirement}\n", encoding="utf-8")
+    target = job.work / "pylock.one.toml"
+    target.unlink(missing_ok=True)
+    _run_uv(
+        [*_compile(job), "--universal", "--no-deps", "--prerelease", "allow",
+         "--format", "pylock.toml", "-o", str(target), source.name],
+        job,
+    )  # fmt: skip
+    packages = _read_pylock(target)
+    files = [file for kind in ("wheels", "sdist") for file in _read_files(packages, kind, job.work)]
+    return tuple(sorted(file.filename for file in files))
+
+
+def _run_uv(argv: list[str], job: PipJob) -> None:
+    """Run uv in the job's folder with the job's indexes."""
+    environment = uv_environment(job.indexes)
+    links = environment.get("UV_FIND_LINKS")
+    stubs = job.stubs.absolute().as_uri().replace(",", "%2C")
+    environment["UV_FIND_LINKS"] = f"{stubs},{links}" if links else stubs
+    if job.platform.os == "darwin":
+        environment["MACOSX_DEPLOYMENT_TARGET"] = job.macos
+    run_tool(
+        argv, tool="uv", env=environment, cwd=job.work, logs=job.logs, secrets=job.indexes.secrets
+    )
+
+
+def _compile(job: PipJob) -> list[str]:
+    import uv
+
+    argv = [str(uv.find_uv_bin()), "pip", "compile", "--quiet", "--python", sys.executable]
+    argv += ["--python-version", job.python]
+    return [*argv, "--no-index"] if job.indexes.no_index else argv
+
+
+def _narrow(job: PipJob) -> list[str]:
+    """Return the arguments that fix the target and leave source distributions alone."""
+    return ["--python-platform", _name_target(job), "--only-binary", ":all:"]
+
+
+def _name_target(job: PipJob) -> str:
+    """Return uv's name of the target; of the glibc versions it knows, the newest that fits."""
+    machine = {"arm64": "aarch64", "AMD64": "x86_64"}.get(job.platform.machine)
+    machine = machine or job.platform.machine
+    if job.platform.os == "windows":
+        return f"{machine}-pc-windows-msvc"
+    if job.platform.os == "darwin":
+        return f"{machine}-apple-darwin"
+    wanted = int(job.glibc.split(".")[1])
+    fitting = [minor for minor in _KNOWN_GLIBC if minor <= wanted]
+    return f"{machine}-manylinux_2_{max(fitting, default=_KNOWN_GLIBC[0])}"
+
+
+def _read_pylock(path: Path) -> list[dict[str, Any]]:
+    """Return the packages of a lock as PEP 751 has them."""
+    import tomli
+
+    packages: list[dict[str, Any]] = tomli.loads(path.read_text(encoding="utf-8")).get(
+        "packages", []
+    )
+    return packages
+
+
+def _read_files(
+    packages: Iterable[Mapping[str, Any]], kind: str, folder: Path
+) -> Iterator[WheelFile]:
+    """Yield the packages' files; `kind` is `wheels` or `sdist`."""
+    for package in packages:
+        entries = package.get(kind, [])
+        for entry in entries if isinstance(entries, list) else [entries]:
+            yield _read_entry(package, entry, folder)
+
+
+def _read_entry(package: Mapping[str, Any], entry: Mapping[str, Any], folder: Path) -> WheelFile:
+    url = entry.get("url") or (folder / str(entry["path"])).absolute().as_uri()
+    filename = str(entry.get("name") or unquote(urlsplit(str(url)).path.rsplit("/", 1)[-1]))
+    sha256 = entry.get("hashes", {}).get("sha256")
+    if not sha256:
+        raise LockError(
+            "lock.no-hash",
+            f"the index gives no SHA-256 for `{filename}`, so it can't be locked",
+            hint="name an index that does (PEP 503, PEP 691) in `pip.index-url`",
+        )
+    return WheelFile(
+        name=normalise_name(str(package["name"])),
+        version=str(package["version"]),
+        filename=filename,
+        url=str(url),
+        sha256=str(sha256),
+        size=int(entry.get("size") or 0),
+    )
