@@ -40,7 +40,7 @@ def diff_locks(old: Lock | None, new: Lock) -> tuple[Change, ...]:
     before = old.platforms if old else {}
     platforms: dict[Change, list[str]] = {}
     for platform in sorted({*before, *new.platforms}):
-        for change in _diff_platform(before.get(platform), new.platforms.get(platform)):
+        for change in set(_diff_platform(before.get(platform), new.platforms.get(platform))):
             platforms.setdefault(change, []).append(platform)
     merged = (replace(change, platforms=tuple(names)) for change, names in platforms.items())
     return tuple(sorted(merged, key=_order))
@@ -53,8 +53,9 @@ def render_changes(changes: Iterable[Change]) -> tuple[tuple[str, ...], ...]:
     )
 
 
-def _order(change: Change) -> tuple[int, str, tuple[str, ...]]:
-    return _MANAGERS.index(change.manager), change.name, change.platforms
+def _order(change: Change) -> tuple[int, str, tuple[str, ...], str, str]:
+    place = _MANAGERS.index(change.manager)
+    return place, change.name, change.platforms, change.old, change.new
 
 
 def _diff_platform(old: PlatformLock | None, new: PlatformLock | None) -> Iterator[Change]:

@@ -18,15 +18,7 @@ from envbuild.lock.files import load_lock, read_siblings, render_lock, write_loc
 from envbuild.lock.model import Lock
 from envbuild.lock.recall import find_parsed, remember_parsed
 from envbuild.lock.rows import order_lock
-from tests.rig.locks import (
-    FILES,
-    conda,
-    folder_of,
-    locks,
-    make_lock,
-    make_platform,
-    wheel,
-)
+from tests.rig.locks import FILES, conda, folder_of, locks, make_lock, make_platform, wheel
 
 
 def _write(folder: Path, lock: Lock | None = None, files: dict[str, bytes] | None = None) -> bool:

@@ -17,15 +17,7 @@ from envbuild.errors import LockError
 from envbuild.lock.files import parse_lock, render_lock
 from envbuild.lock.model import Lock
 from envbuild.lock.rows import COLUMNS, order_lock
-from tests.rig.locks import (
-    BASE,
-    artifacts,
-    locks,
-    make_lock,
-    make_platform,
-    make_spec,
-    wheel,
-)
+from tests.rig.locks import BASE, artifacts, locks, make_lock, make_platform, make_spec, wheel
 
 WHERE = "lockfiles/cpu/envbuild.lock"
 
