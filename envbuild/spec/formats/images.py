@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -71,6 +72,7 @@ IMAGE_BASE = Format(
 )
 
 
+@functools.lru_cache(maxsize=256)
 def parse_base(text: str) -> Base:
     """Return what `text`, an `IMAGE_BASE`, stands for. Raises `ValueError` for another text."""
     problem = IMAGE_BASE.check(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -75,6 +76,7 @@ PYTHON = Format(
 )
 
 
+@functools.lru_cache(maxsize=256)
 def parse_python(text: str) -> PythonRequest:
     """Return what `text`, a `PYTHON`, asks for. Raises `ValueError` for another text."""
     request = _read(text)
