@@ -56,8 +56,12 @@ def run_crew(
         for thread in crew:
             thread.start()
         return _collect(done, len(things))
-    except BaseException:
+    except BaseException as error:
         stop.set()
+        if isinstance(error, KeyboardInterrupt):
+            from envbuild.kit.process import stop_tools
+
+            stop_tools()  # a thread that waits for a child can't hear that it is to stop
         for thread in crew:
             if thread.is_alive():
                 thread.join(_GRACE / len(crew))
