@@ -116,13 +116,17 @@ def _find_glibc() -> int | None:
     return int(found[1]) if found else None
 
 
-@lru_cache(maxsize=8)
 def find_interpreter(minor: str) -> Interpreter | None:
     """Return a Python of `minor` (`3.11`) that runs our pip-tools: this one, or one on `PATH`."""
     if minor == f"{sys.version_info.major}.{sys.version_info.minor}":
         return Interpreter(executable=sys.executable, path="")
+    return _search(minor, os.environ.get("PATH", ""))
+
+
+@lru_cache(maxsize=8)
+def _search(minor: str, folders: str) -> Interpreter | None:
     path = os.pathsep.join(_find_packages())
-    for folder in os.environ.get("PATH", "").split(os.pathsep):
+    for folder in folders.split(os.pathsep):
         executable = Path(folder) / f"python{minor}"
         if folder and os.access(executable, os.X_OK) and _runs(executable, path, minor):
             return Interpreter(executable=str(executable), path=path)

@@ -18,7 +18,7 @@ from envbuild.kit.canonical import digest_file
 from envbuild.kit.crew import run_crew
 from envbuild.kit.disk import disk_errors
 from envbuild.kit.places import Cache
-from envbuild.kit.process import ToolExitError, run_tool, stop_tools
+from envbuild.kit.process import ToolExitError, run_tool
 from envbuild.kit.progress import Progress
 from envbuild.lock.model import Wheel
 from envbuild.lock.names import normalise_name
@@ -143,11 +143,7 @@ def _run(batches: Sequence[_Batch]) -> dict[str, Path]:
         except EnvbuildError as error:
             return error
 
-    try:
-        results = run_crew(work, batches, threads=len(batches))
-    except KeyboardInterrupt:
-        stop_tools()
-        raise
+    results = run_crew(work, batches, threads=len(batches))
     found: dict[str, Path] = {}
     for result in results:
         if isinstance(result, EnvbuildError):
