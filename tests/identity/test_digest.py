@@ -167,7 +167,7 @@ def test_the_assembler_and_its_plan_are_inside() -> None:
 # No two contents share a digest
 
 _texts = st.text(max_size=6)
-_recipes = st.builds(
+recipes = st.builds(
     Recipe,
     platform=_texts,
     base=st.builds(
@@ -205,12 +205,12 @@ def _content(recipe: Recipe) -> tuple[Any, ...]:
     )
 
 
-@given(_recipes, _recipes)
+@given(recipes, recipes)
 def test_digests_are_equal_exactly_where_contents_are(one: Recipe, other: Recipe) -> None:
     assert (_digest(one) == _digest(other)) == (_content(one) == _content(other))
 
 
-@given(_recipes, st.data())
+@given(recipes, st.data())
 def test_text_moved_from_one_field_to_another_changes_the_digest(
     recipe: Recipe, data: st.DataObject
 ) -> None:
@@ -223,7 +223,7 @@ def test_text_moved_from_one_field_to_another_changes_the_digest(
     assert _digest(moved) != _digest(recipe)
 
 
-@given(_recipes, st.randoms(use_true_random=False))
+@given(recipes, st.randoms(use_true_random=False))
 def test_order_does_not_count(recipe: Recipe, random: Any) -> None:
     mixed = list(recipe.artifacts)
     random.shuffle(mixed)
@@ -238,7 +238,7 @@ def test_order_does_not_count(recipe: Recipe, random: Any) -> None:
 # Tags and references
 
 
-@given(_recipes)
+@given(recipes)
 def test_a_tag_is_the_beginning_of_the_digest(recipe: Recipe) -> None:
     digest = _digest(recipe)
     tag = format_tag(digest)
