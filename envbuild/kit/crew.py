@@ -58,14 +58,18 @@ def run_crew(
         return _collect(done, len(things))
     except BaseException as error:
         stop.set()
-        if isinstance(error, KeyboardInterrupt):
-            from envbuild.kit.process import stop_tools
-
-            stop_tools()  # a thread that waits for a child can't hear that it is to stop
-        for thread in crew:
-            if thread.is_alive():
-                thread.join(_GRACE / len(crew))
+        _dismiss(crew, error)
         raise
+
+
+def _dismiss(crew: Sequence[threading.Thread], error: BaseException) -> None:
+    if isinstance(error, KeyboardInterrupt):
+        from envbuild.kit.process import stop_tools
+
+        stop_tools()  # a thread that waits for a child can't hear that it is to stop
+    for thread in crew:
+        if thread.is_alive():
+            thread.join(_GRACE / len(crew))
 
 
 def _collect(
