@@ -21,6 +21,11 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from envbuild.errors import LockError
+from envbuild.kit.places import Cache
+from envbuild.lock.debian import resolve_debian
+from envbuild.lock.model import DebianPackage
+from envbuild.spec.settings import Settings
 from tests.rig.conda_server import FolderServer, serve_folder
 from tests.rig.need import missing
 
@@ -32,6 +37,7 @@ __all__ = [
     "debian_key",
     "make_deb",
     "make_key",
+    "resolve_real",
 ]
 
 _DATE = "Thu, 01 Jan 2026 00:00:00 UTC"
@@ -299,3 +305,19 @@ def debian_archive(
         rig = DebianRig(folder=folder, url=server.url, server=server, key=debian_key, etc=etc)
         rig.configure_suites("bookworm")
         yield rig
+
+
+def resolve_real(
+    names: Sequence[str], architecture: str, cache: Cache
+) -> tuple[DebianPackage, ...]:
+    """Resolve `names` in the real bookworm, from the archive that this machine's apt uses."""
+    try:
+        return resolve_debian(
+            names, suite="bookworm", architecture=architecture, settings=Settings(), cache=cache
+        )
+    except LockError as error:
+        if error.code in {"lock.no-archive", "lock.archive-down"}:
+            missing(
+                "an archive of Debian bookworm", f"let apt know one that can be reached: {error}"
+            )
+        raise
