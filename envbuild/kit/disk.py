@@ -6,10 +6,15 @@ import contextlib
 import errno
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from envbuild.errors import EnvbuildError
 
 __all__ = ["disk_errors"]
+
+_REFUSALS: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
+)
 
 
 @contextlib.contextmanager
@@ -24,10 +29,10 @@ def disk_errors(path: Path) -> Iterator[None]:
                 f"there is no space left to write `{path}`",
                 hint="free some space, or name another folder with `export ENVBUILD_CACHE=...`",
             ) from error
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        if error.errno in _REFUSALS:
             raise EnvbuildError(
                 "disk.refused",
-                f"`{path}` may not be written",
+                f"`{path}` can't be written: {(error.strerror or 'refused').lower()}",
                 hint="check its owner and permissions, "
                 "or name another folder with `export ENVBUILD_CACHE=...`",
             ) from error

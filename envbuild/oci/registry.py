@@ -237,6 +237,8 @@ class Registry:
 
         def ask() -> Answer | None:
             answer = self._wire.peek(request)
+            if request.method == "HEAD" and answer.status in _NO_HEAD:
+                return answer
             if answer.status == 404 or (answer.status >= 500 and self._is_absent(answer, request)):
                 self._check_sure(answer)
                 return None

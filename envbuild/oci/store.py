@@ -70,7 +70,7 @@ class Store:
         """Return whether the blob is there (and has `size` bytes); its content is not read."""
         try:
             found = self.path(digest).stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         return size is None or found.st_size == size
 
@@ -200,7 +200,7 @@ class Store:
         path = self.root / "index.json"
         try:
             found = path.stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
         return _read_index(path, (found.st_ino, found.st_mtime_ns, found.st_size))
 

@@ -88,10 +88,10 @@ def _send(wire: Wire, upload: Upload, chunk: int) -> Sent:
             last = _send_chunks(wire, upload, opened, max(chunk, _least(opened)), done)
         else:
             last = _send_whole(wire, upload, opened, done)
+        _check(wire, upload, last)
     except BaseException:
         done.take_back()
         raise
-    _check(wire, upload, last)
     return "sent"
 
 

@@ -170,37 +170,49 @@ class Wire:
         return response, url
 
     def _follow(self, request: Request) -> tuple[urllib3.BaseHTTPResponse, str, bool]:
+        """Return the first answer that is neither a redirect nor a challenge that can be met."""
         url = self._absolute(request.url)
         method, body = request.method, request.body
-        sent: dict[str, str] = {}
         auth = self._auth.headers(request.scopes)
+        met = False
         for _ in range(_HOPS):
             # Only the registry itself is shown the login; storage elsewhere has its own URL.
-            sent = auth if self._is_own(url) else {}
+            is_own = self._is_own(url)
+            sent = auth if is_own else {}
             response = self._send(method, url, {**request.headers, **sent}, body, request)
             location = response.headers.get("Location", "")
             if response.status in _REDIRECTS and location:
-                response.drain_conn()
                 url = self.resolve(url, location)
                 method, body = ("GET", None) if response.status == 303 else (method, body)
-                continue
-            if response.status == 401 and self._is_own(url):
-                answer = self._auth.answer(
-                    response.headers.get("WWW-Authenticate", ""),
-                    request.scopes,
-                    sent,
-                    secure=url.startswith("https:"),
-                )
-                if answer is not None:
-                    response.drain_conn()
-                    auth = answer
-                    continue
-            return response, url, response.status in {401, 403} and self._is_own(url)
+            elif response.status == 401 and is_own and not met:
+                answer = self._meet(response, request, sent, secure=url.startswith("https:"))
+                if answer is None:
+                    return response, url, True
+                auth, met = answer, True
+            else:
+                return response, url, response.status in {401, 403} and is_own
+            response.drain_conn()
         raise RegistryError(
             "registry.bad-answer",
             f"`{self.host}` sends a request round in circles when asked to {request.what}",
             hint="look into the registry's log for the reason",
         )
+
+    def _meet(
+        self,
+        response: urllib3.BaseHTTPResponse,
+        request: Request,
+        sent: Mapping[str, str],
+        *,
+        secure: bool,
+    ) -> dict[str, str] | None:
+        """Return headers that meet a challenge; None if there are none."""
+        header = response.headers.get("WWW-Authenticate", "")
+        try:
+            return self._auth.answer(header, request.scopes, sent, secure=secure)
+        except BaseException:
+            response.close()
+            raise
 
     def _send(
         self,

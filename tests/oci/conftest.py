@@ -1,0 +1,41 @@
+"""What the tests of this room share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from envbuild.kit.http import Patience
+from envbuild.oci.registry import Registry, RegistryOptions, open_registry
+from envbuild.oci.store import Store
+
+QUICK = Patience(delay=0.01, longest=0.05, read=0.4, connect=2)
+"""As patient as usual in attempts, not in seconds."""
+
+Open = Callable[..., Registry]
+
+
+@pytest.fixture(autouse=True)
+def no_logins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Hide the logins of whoever runs the tests; return the folder that stands for them."""
+    folder = tmp_path / "docker-config"
+    monkeypatch.setenv("DOCKER_CONFIG", str(folder))
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def reach() -> Open:
+    """Return a function that opens a registry with little patience."""
+
+    def open_quickly(host: str, ca: Path | None = None, plain_http: bool | None = None) -> Registry:
+        options = RegistryOptions(ca=ca, plain_http=plain_http, patience=QUICK)
+        return open_registry(host, options=options)
+
+    return open_quickly
