@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
+from urllib.parse import urlsplit
 
 from envbuild.errors import LockError
-from envbuild.kit.http import expand_references, strip_credentials
+from envbuild.kit.http import expand_references, split_credentials, strip_credentials
 from envbuild.kit.places import find_cache
 
 if TYPE_CHECKING:
@@ -53,40 +54,82 @@ def child_command(module: str) -> list[str]:
 
 
 def mirror_environment(mirrors: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
-    """Return the variable that hands `mirrors` to a child, their `${VAR}` references expanded.
+    """Return the variable that hands `mirrors` to a child; `${VAR}` references stay references.
 
     Raises `EnvbuildError` `credential.unset`, and `LockError` `lock.mirror` for one that isn't on
     the web: rattler would refuse it.
     """
     for replacement in (r for replacements in mirrors.values() for r in replacements):
+        expand_references(replacement)  # the child can't say as well which variable isn't set
         if not replacement.startswith(("https://", "http://")):
             raise LockError(
                 "lock.mirror",
                 f"the conda mirror `{strip_credentials(replacement)}` is not on the web",
                 hint="serve it over http, or name the folder itself in `conda.channels`",
             )
-    expanded = {
-        prefix: [expand_references(replacement) for replacement in replacements]
-        for prefix, replacements in mirrors.items()
-    }
-    return {MIRRORS_VARIABLE: json.dumps(expanded)} if expanded else {}
+    return {MIRRORS_VARIABLE: json.dumps({p: list(mirrors[p]) for p in mirrors})} if mirrors else {}
 
 
 def open_client() -> Client:
     """Return rattler's HTTP client with the mirrors that the environment names.
 
     It takes proxies and certificates as envbuild's other clients do (`envbuild.kit.http`), and
-    credentials from URLs, `RATTLER_AUTH_FILE`, netrc and rattler's own key ring entries.
+    credentials from URLs, `RATTLER_AUTH_FILE`, netrc and rattler's own key ring entries. Its
+    middlewares are those of rattler's `Client.default_client`, and the mirrors.
     """
     _agree_with_other_clients(os.environ)
-    from rattler import Config
     from rattler.networking import Client
+    from rattler.networking.middleware import (
+        AddHeadersMiddleware,
+        AuthenticationMiddleware,
+        GCSMiddleware,
+        MirrorMiddleware,
+        OciMiddleware,
+        RetryMiddleware,
+        S3Middleware,
+    )
 
-    config = Config()
-    mirrors = os.environ.get(MIRRORS_VARIABLE)
-    if mirrors:
-        config.set("mirrors", mirrors)
-    return Client.from_config(config, max_retries=2, timeout=TIMEOUT, user_agent="envbuild")
+    mirrors, logins = _read_mirrors()
+    return Client(
+        [
+            RetryMiddleware(2),
+            # Before the logins: those are for where a request really goes.
+            *([MirrorMiddleware(mirrors)] if mirrors else []),
+            *([AddHeadersMiddleware(logins)] if mirrors else []),
+            AuthenticationMiddleware(),
+            OciMiddleware(),
+            GCSMiddleware(),
+            S3Middleware(),
+        ],
+        timeout=TIMEOUT,
+        user_agent="envbuild",
+    )
+
+
+def _read_mirrors() -> tuple[dict[str, list[str]], Callable[[str, str], dict[str, str] | None]]:
+    """Return the mirrors without credentials, and what adds those to a request (host, path).
+
+    rattler takes no account of credentials in a mirror's URL.
+    """
+    named: dict[str, list[str]] = json.loads(os.environ.get(MIRRORS_VARIABLE) or "{}")
+    known: dict[tuple[str, str], dict[str, str]] = {}
+    mirrors: dict[str, list[str]] = {}
+    for prefix, replacements in named.items():
+        for replacement in replacements:
+            plain, headers = split_credentials(replacement)
+            mirrors.setdefault(prefix, []).append(plain)
+            parts = urlsplit(plain)
+            # Without a login in the URL these are netrc's, and rattler reads that itself.
+            if "@" in urlsplit(replacement).netloc:
+                known[parts.hostname or "", parts.path.rstrip("/") + "/"] = headers
+
+    def find(host: str, path: str) -> dict[str, str] | None:
+        for (its_host, stem), headers in known.items():
+            if host == its_host and path.startswith(stem):
+                return headers
+        return None
+
+    return mirrors, find
 
 
 def _agree_with_other_clients(environment: os._Environ[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -43,7 +44,6 @@ class Solver:
     folder: Path
     settings: Settings
     progress: Notes = field(default_factory=Notes)
-    count: int = 0
 
     @classmethod
     def on(cls, channel: CondaChannel, folder: Path) -> Solver:
@@ -67,9 +67,8 @@ class Solver:
         upgrade: Upgrade | None = None,
         machine: VirtualPackages | None = None,
     ) -> CondaSolution:
-        self.count += 1
-        work = self.folder / f"work-{self.count}"
-        work.mkdir(parents=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix="work-", dir=self.folder))
         conda = Conda(
             channels=tuple(channels),
             dependencies=dependencies,

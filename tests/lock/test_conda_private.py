@@ -1,0 +1,158 @@
+"""Channels behind a login: references go into the lock, their values go nowhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from envbuild.errors import EnvbuildError, LockError
+from envbuild.kit.places import Cache
+from envbuild.lock.conda_file import check_no_secret
+from envbuild.lock.conda_names import find_python_names
+from envbuild.spec.settings import Settings
+from tests.rig.conda_channel import CondaChannel, open_channel
+from tests.rig.conda_solver import Solver
+
+USER, PASSWORD = "robot-7", "hush-hush-hush"
+
+
+@pytest.fixture
+def private(conda_channel: CondaChannel, tmp_path: Path) -> Iterator[CondaChannel]:
+    copy = tmp_path / "private" / "team"
+    with open_channel(conda_channel.folder, copy, credentials=(USER, PASSWORD)) as channel:
+        yield channel
+
+
+@pytest.fixture
+def solver(cache: Cache, tmp_path: Path) -> Solver:
+    return Solver(folder=tmp_path / "solver", settings=Settings())
+
+
+def _written_anywhere(folder: Path, secret: str) -> list[str]:
+    files = (p for p in folder.rglob("*") if p.is_file())
+    return [p.name for p in files if secret.encode() in p.read_bytes()]
+
+
+def test_references_stay_references(
+    solver: Solver, private: CondaChannel, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEAM_USER", USER)
+    monkeypatch.setenv("TEAM_KEY", PASSWORD)
+    url = private.url.replace("://", "://${TEAM_USER}:${TEAM_KEY}@")
+    solution = solver.lock("greet", channels=[url])
+    assert all(p.url.startswith(f"{url}/") for p in solution.packages["linux-64"])
+    assert PASSWORD.encode() not in solution.text
+    assert USER.encode() not in solution.text
+    names = find_python_names(
+        solution.packages["linux-64"], settings=Settings(), cache=cache, logs=solver.logs
+    )
+    assert set(names) == {"greet", "greeting-words"}
+
+
+def test_a_user_that_is_written_out_stays_so(
+    solver: Solver, private: CondaChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # conda-lock would take this machine's variable for the name.
+    monkeypatch.setenv("USER", USER)
+    monkeypatch.setenv("TEAM_KEY", PASSWORD)
+    url = private.url.replace("://", f"://{USER}:${{TEAM_KEY}}@")
+    solution = solver.lock("mdurl", channels=[url])
+    assert all(p.url.startswith(f"{url}/") for p in solution.packages["linux-64"])
+    assert b"${USER}" not in solution.text
+
+
+def test_a_login_from_rattlers_own_file(
+    solver: Solver, private: CondaChannel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login = {"127.0.0.1": {"BasicHTTP": {"username": USER, "password": PASSWORD}}}
+    (tmp_path / "login.json").write_text(json.dumps(login))
+    monkeypatch.setenv("RATTLER_AUTH_FILE", str(tmp_path / "login.json"))
+    solution = solver.lock("mdurl", channels=[private.url])
+    assert all(p.url.startswith(f"{private.url}/") for p in solution.packages["linux-64"])
+
+
+def test_a_login_from_netrc(
+    solver: Solver, private: CondaChannel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text(f"machine 127.0.0.1 login {USER} password {PASSWORD}\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert solver.lock("mdurl", channels=[private.url]).packages["linux-64"]
+
+
+def test_a_wrong_password_is_an_error_that_keeps_it(
+    solver: Solver, private: CondaChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEAM_USER", USER)
+    monkeypatch.setenv("TEAM_KEY", "mumble-mumble")
+    url = private.url.replace("://", "://${TEAM_USER}:${TEAM_KEY}@")
+    with pytest.raises(LockError, match="401 Unauthorized") as caught:
+        solver.lock("mdurl", channels=[url])
+    assert caught.value.code == "lock.channel"
+    assert f"`{private.url}`" in caught.value.message
+    assert "mumble" not in str(caught.value)
+    assert list(solver.logs.iterdir()) != []
+    assert _written_anywhere(solver.folder, "mumble") == []
+
+
+def test_a_variable_that_is_not_set_is_named(solver: Solver, private: CondaChannel) -> None:
+    url = private.url.replace("://", "://${NO_SUCH_KEY_ANYWHERE}@")
+    with pytest.raises(EnvbuildError, match="`NO_SUCH_KEY_ANYWHERE`") as caught:
+        solver.lock("mdurl", channels=[url])
+    assert caught.value.code == "credential.unset"
+
+
+def test_a_login_for_a_mirror_stays_out_of_the_lock(
+    solver: Solver, private: CondaChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIRROR_KEY", PASSWORD)
+    mirror = private.url.replace("://", f"://{USER}:${{MIRROR_KEY}}@")
+    solver.settings = Settings(mirrors={private.canonical: (mirror,)})
+    solution = solver.lock("mdurl")
+    assert all(p.url.startswith(private.canonical) for p in solution.packages["linux-64"])
+    assert PASSWORD.encode() not in solution.text
+
+
+def test_a_mirror_that_is_no_web_address_is_refused(
+    solver: Solver, conda_channel: CondaChannel
+) -> None:
+    mirror = conda_channel.folder.as_uri()
+    solver.settings = Settings(mirrors={conda_channel.canonical: (mirror,)})
+    with pytest.raises(LockError) as caught:
+        solver.lock("mdurl")
+    assert caught.value.code == "lock.mirror"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:secret@pkgs.example.com/team/noarch/a-1-0.conda",
+        "https://secret@pkgs.example.com/team/noarch/a-1-0.conda",
+        "https://pkgs.example.com/t/secret/team/noarch/a-1-0.conda",
+        "https://${OTHER}@pkgs.example.com/team/noarch/a-1-0.conda",
+    ],
+)
+def test_a_credential_that_the_spec_does_not_write_never_gets_in(url: str) -> None:
+    with pytest.raises(LockError) as caught:
+        check_no_secret(
+            f"package:\n- url: {url}\n", ["conda-forge", "https://${KEY}@a.example.com/x"]
+        )
+    assert caught.value.code == "lock.secret"
+    assert "secret@" not in str(caught.value)
+    assert "/t/secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "channel",
+    [
+        "https://${KEY}@pkgs.example.com/team",
+        "https://robot:${KEY}@pkgs.example.com/team",
+        "https://pkgs.example.com/t/${KEY}/team",
+        "https://pkgs.example.com/t/${KEY}",
+        "https://pkgs.example.com/team",
+    ],
+)
+def test_what_the_spec_writes_may_be_in_the_lock(channel: str) -> None:
+    check_no_secret(f"package:\n- url: {channel}/noarch/a-1-0.conda\n", [channel])
