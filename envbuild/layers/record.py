@@ -28,9 +28,11 @@ def parse_record(data: bytes) -> Mapping[str, Row]:
     Raises `ValueError` for what is not UTF-8, not CSV, or has a path twice with other content.
     """
     rows: dict[str, Row] = {}
-    for cells in csv.reader(io.StringIO(data.decode(), newline=""), strict=True):
-        if not cells:
-            continue
+    try:
+        lines = [*csv.reader(io.StringIO(data.decode(), newline=""), strict=True)]
+    except csv.Error as error:
+        raise ValueError(str(error)) from None
+    for cells in filter(None, lines):
         path, digest, size, *_ = [*cells, "", ""]
         row = Row(path=path, digest=digest, size=size)
         if rows.setdefault(path, row) != row:

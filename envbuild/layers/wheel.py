@@ -150,6 +150,8 @@ def _check_member(file: _Zip, info: zipfile.ZipInfo) -> None:
     name = info.filename
     if not name or name.startswith("/") or ".." in name.split("/"):
         raise file.bad(f"`{name}` would be installed outside of the environment")
+    if any(ord(letter) < 0x20 for letter in name):
+        raise file.bad(f"{name!r} has a control character")
     if info.flag_bits & _ENCRYPTED:
         raise file.bad(f"`{name}` is encrypted")
     if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
