@@ -105,15 +105,16 @@ def solve_conda(
     doesn't say otherwise. `work` is a folder for temporary files. The same channels give the same
     bytes; credentials in them are the references that the spec writes.
 
-    Raises `LockError` (`lock.unsatisfiable`, `lock.channel`, `lock.match-spec`,
-    `lock.unknown-package`, `lock.upgrade-indirect`, `lock.no-sha256`, `lock.secret`,
-    `lock.mirror`), `ToolError` for an executable that can't be used, and `EnvbuildError`
-    `credential.unset` for a reference to a variable that isn't set.
+    Raises `LockError` (`lock.unsatisfiable`, `lock.channel`, `lock.defaults-channel`,
+    `lock.match-spec`, `lock.unknown-package`, `lock.upgrade-indirect`, `lock.no-sha256`,
+    `lock.secret`, `lock.mirror`), `ToolError` for an executable that can't be used, and
+    `EnvbuildError` `credential.unset` for a reference to a variable that isn't set.
     """
     conda = spec.conda
     if conda is None:
         raise ValueError("the spec has no [conda]")
     check_match_specs(conda)
+    _check_channels(conda, settings)
     old = {} if previous is None or upgrade.everything else _read_previous(previous, progress)
     _check_upgrade_names(spec, old, upgrade, task)
     folder = work / "conda"
@@ -125,6 +126,16 @@ def solve_conda(
     check_no_secret(text, conda.channels)
     data = text.encode()
     return CondaSolution(text=data, packages=parse_conda_lock(data), tools=_tools(run.executable))
+
+
+def _check_channels(conda: Conda, settings: Settings) -> None:
+    if "defaults" in conda.channels and settings.conda is None:
+        raise LockError(
+            "lock.defaults-channel",
+            "`defaults` is no channel but what a conda's own settings make of it",
+            hint="write the URLs of those channels into `conda.channels`, or name that conda as "
+            "`conda` in `[tool.envbuild]`",
+        )
 
 
 def _read_previous(previous: bytes, progress: Progress) -> _Packages:

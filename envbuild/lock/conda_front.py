@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
-from urllib.parse import urlsplit
 
 from envbuild.kit.http import strip_credentials
 from envbuild.lock.conda_client import PINS_VARIABLE, leave, open_client, repodata_cache
@@ -160,7 +159,7 @@ def _split_channels(
     """
     if not channels or not channels[-1].startswith("file://"):
         return list(channels), []
-    folder = Path(urlsplit(channels[-1]).path)
+    folder = Path(channels[-1].removeprefix("file://"))  # conda-lock quotes nothing in it
     found: list[Mapping[str, Any]] = []
     for subdir in (platform, "noarch"):
         file = folder / subdir / "repodata.json"

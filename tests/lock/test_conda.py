@@ -270,6 +270,12 @@ def test_channels_are_strictly_ordered(
         assert versions(solution.packages["linux-64"])["greet"] == "1.0"
 
 
+def test_what_defaults_stands_for_is_not_guessed(solver: Solver) -> None:
+    with pytest.raises(LockError, match="`defaults`") as caught:
+        solver.lock("greet", channels=["defaults"])
+    assert caught.value.code == "lock.defaults-channel"
+
+
 @pytest.mark.parametrize(("status", "says"), [(404, "404 Not Found"), (500, "500"), (403, "403")])
 def test_a_channel_that_refuses_is_named(
     cache: Cache, tmp_path: Path, status: int, says: str

@@ -10,7 +10,7 @@ environment has installed. The small ones and what they are for:
     needs-cuda 1.0               depends on `__cuda >=12`
     prefix-text, prefix-binary   hold the build prefix as text, as binary (linux-64 only)
     old-format                   `.tar.bz2`, with the prefix in it
-    with-links                   a symbolic link, an empty folder, an executable, a non-ASCII name
+    with-links                   a symbolic link, an executable, a non-ASCII name
     with-script                  a post-link script
     overlap-one, overlap-two     bring the same path with different bytes
     egg-style                    noarch Python with `.egg-info` in place of `.dist-info`
@@ -259,7 +259,6 @@ def _traits() -> Iterator[Recipe]:
             Content(path="share/with-links/real.txt", data=b"real\n"),
             Content(path="share/with-links/link.txt", link="real.txt"),
             Content(path="share/with-links/grüße.txt", data="grüße\n".encode()),
-            Content(path="share/with-links/empty", folder=True),
             Content(path="bin/with-links", data=b"#!/bin/sh\necho linked\n", mode=0o755),
         ],
     )

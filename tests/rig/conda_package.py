@@ -33,8 +33,6 @@ class Content:
     source: Path | None = None
     mode: int = 0o644
     link: str | None = None
-    folder: bool = False
-    """An empty folder, listed as such."""
     prefix_mode: str | None = None
     """`text` or `binary` where the content holds `PLACEHOLDER`."""
 
@@ -103,8 +101,6 @@ def _compress(contents: Iterable[Content]) -> bytes:
 
 def _add_all(tar: tarfile.TarFile, contents: Iterable[Content]) -> None:
     for content in contents:
-        if content.folder:
-            continue  # paths.json says it all
         member = tarfile.TarInfo(content.path)
         member.mode, member.mtime = content.mode, _TIMESTAMP
         if content.link is not None:
@@ -153,7 +149,7 @@ def _describe(recipe: Recipe, contents: Sequence[Content]) -> list[Content]:
         Content(path=f"info/{name}", data=json.dumps(value, indent=1).encode())
         for name, value in described.items()
     ]
-    files = "".join(f"{c.path}\n" for c in contents if not c.folder)
+    files = "".join(f"{c.path}\n" for c in contents)
     info.append(Content(path="info/files", data=files.encode()))
     prefixed = [c for c in contents if c.prefix_mode]
     if prefixed:  # what tools older than paths.json read
@@ -163,8 +159,6 @@ def _describe(recipe: Recipe, contents: Sequence[Content]) -> list[Content]:
 
 
 def _describe_path(content: Content, known: Mapping[str, Content]) -> dict[str, object]:
-    if content.folder:
-        return {"_path": content.path, "path_type": "directory"}
     described_file: Content | None = content
     if content.link is not None:
         # conda-build follows a link and describes the file at its end.
