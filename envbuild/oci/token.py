@@ -114,22 +114,25 @@ class Authenticator:
 
     def answer(
         self, header: str, scopes: Sequence[str], sent: Mapping[str, str], *, secure: bool
-    ) -> dict[str, str] | None:
-        """Return headers that answer a challenge; None if nothing better than `sent` is at hand.
+    ) -> tuple[dict[str, str], bool] | None:
+        """Return headers that answer a challenge, and whether they are new.
 
-        `secure` is whether the registry itself is spoken to over TLS. Raises `RegistryError`.
+        None if nothing better than `sent` is at hand. Headers that are not new were found out by
+        another thread meanwhile. `secure` is whether the registry itself is spoken to over TLS.
+        Raises `RegistryError`.
         """
         challenges = {c.scheme: c for c in parse_challenges(header)}
         with self._guard:
             known = self.headers(scopes)
             if known and known != dict(sent):
-                return known  # another thread was faster
+                return known, False
             credential = self._look_up()
             if "bearer" in challenges:
-                return self._answer_bearer(challenges["bearer"], credential, scopes, sent, secure)
+                found = self._answer_bearer(challenges["bearer"], credential, scopes, secure)
+                return (found, True) if found != dict(sent) else None
             if "basic" in challenges and credential is not None and not sent:
                 self._basic = basic_authorization(credential.user, credential.password)
-                return dict(self._basic)
+                return dict(self._basic), True
             return None
 
     def _look_up(self) -> Credential | None:
@@ -143,16 +146,14 @@ class Authenticator:
         challenge: Challenge,
         credential: Credential | None,
         scopes: Sequence[str],
-        sent: Mapping[str, str],
         secure: bool,
-    ) -> dict[str, str] | None:
+    ) -> dict[str, str]:
         if credential is not None and credential.registry_token:
             token, life = credential.registry_token, 3600.0
         else:
             token, life = self._fetch(challenge, credential, scopes, secure)
-        headers = {"Authorization": f"Bearer {token}"}
         self._tokens[tuple(scopes)] = (token, time.monotonic() + max(life - _MARGIN, life / 2))
-        return headers if headers != dict(sent) else None
+        return {"Authorization": f"Bearer {token}"}
 
     def _fetch(
         self,

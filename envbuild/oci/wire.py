@@ -188,7 +188,7 @@ class Wire:
                 answer = self._meet(response, request, sent, secure=url.startswith("https:"))
                 if answer is None:
                     return response, url, True
-                auth, met = answer, True
+                auth, met = answer
             else:
                 return response, url, response.status in {401, 403} and is_own
             response.drain_conn()
@@ -205,8 +205,8 @@ class Wire:
         sent: Mapping[str, str],
         *,
         secure: bool,
-    ) -> dict[str, str] | None:
-        """Return headers that meet a challenge; None if there are none."""
+    ) -> tuple[dict[str, str], bool] | None:
+        """Return headers that meet a challenge, and whether they are new; None: there are none."""
         header = response.headers.get("WWW-Authenticate", "")
         try:
             return self._auth.answer(header, request.scopes, sent, secure=secure)

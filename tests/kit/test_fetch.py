@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +12,6 @@ import pytest
 from envbuild.errors import EnvbuildError
 from envbuild.kit.fetch import fetch_file
 from envbuild.kit.http import Patience, open_pool
-from tests.rig.need import missing
 from tests.rig.scripted import Handler, ScriptedServer, answer, cut, hang
 
 DATA = b"wheel" * 100_000
@@ -191,24 +189,6 @@ def test_many_threads_may_fetch_the_same_file(server: ScriptedServer, target: Pa
         found = list(pool.map(lambda _: fetch(urls, target).read_bytes(), range(16)))
     assert set(found) == {DATA}
     assert leftovers(target) == []
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system with room for 64 KiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    try:
-        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        missing("a small file system", "run the tests as root where mounting is allowed")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_is_named_and_left_clean(server: ScriptedServer, small_disk: Path) -> None:

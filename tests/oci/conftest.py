@@ -10,6 +10,9 @@ import pytest
 from envbuild.kit.http import Patience
 from envbuild.oci.registry import Registry, RegistryOptions, open_registry
 from envbuild.oci.store import Store
+from tests.rig.disk import small_disk
+
+__all__ = ["no_logins", "reach", "small_disk", "store"]
 
 QUICK = Patience(delay=0.01, longest=0.05, read=0.4, connect=2)
 """As patient as usual in attempts, not in seconds."""

@@ -7,7 +7,10 @@ import hashlib
 import json
 import os
 import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -447,6 +450,38 @@ def test_several_blobs_are_under_way_at_once(
     image = add_image(store, *(os.urandom(5_000) for _ in range(5)))
     push_image(store, image, parse_reference(f"{server.host}/b:1"), reach(server.host))
     assert ("b", "1") in server.manifests
+
+
+PUSH = """
+import sys
+from pathlib import Path
+from envbuild.oci.reference import parse_reference
+from envbuild.oci.registry import open_registry
+from envbuild.oci.store import Store
+from envbuild.oci.transfer import push_image
+store = Store(Path(sys.argv[1]))
+reference = parse_reference(sys.argv[2])
+push_image(store, store.find("it"), reference, open_registry(reference.registry))
+"""
+
+
+def test_ctrl_c_ends_a_push_to_a_silent_registry(server: FaultyRegistry, store: Store) -> None:
+    asked = threading.Event()
+
+    def silent(handler: Handler) -> None:
+        asked.set()
+        hang(handler)
+
+    server.script("PUT", "/blobs/uploads/", silent, forever=True)
+    store.name("it", add_image(store, b"one", b"two"))
+    command = [sys.executable, "-c", PUSH, str(store.root), f"{server.host}/b:1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as child:
+        assert asked.wait(60)
+        child.send_signal(signal.SIGINT)
+        # Without care it would wait for the registry, a minute for each attempt.
+        _, stderr = child.communicate(timeout=40)
+    assert b"KeyboardInterrupt" in stderr
+    assert server.count("PUT", "/manifests/") == 0
 
 
 def test_connections_are_kept(reach: Open) -> None:

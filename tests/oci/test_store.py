@@ -276,3 +276,20 @@ def test_a_file_in_the_stores_place_is_named(tmp_path: Path) -> None:
     with pytest.raises(EnvbuildError, match=r"/file") as caught:
         Store(tmp_path / "file").add(b"x")
     assert caught.value.code == "disk.refused"
+
+
+@pytest.mark.parametrize("piece", [100, 1_000_000])
+def test_a_full_disk_is_named_and_left_clean(small_disk: Path, piece: int) -> None:
+    store = Store(small_disk / "store")
+
+    def write() -> None:
+        with store.writer() as blob:
+            for _ in range(0, 1_000_000, piece):
+                blob.write(os.urandom(piece))
+
+    with pytest.raises(EnvbuildError, match=r"small/store") as caught:
+        write()
+    assert caught.value.code == "disk.full"
+    assert list((store.root / "blobs" / "sha256").iterdir()) == []
+    digest, _ = store.add(b"there is room for this")
+    assert store.read(digest) == b"there is room for this"
