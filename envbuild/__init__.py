@@ -6,11 +6,10 @@ A noxfile calls `envbuild.register()` once; everything else happens in the sessi
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+
+from envbuild.version import __version__
 
 __all__ = ["__version__", "register"]
-
-__version__: Final = "0.1.0"
 
 
 def register(root: str | Path | None = None) -> None:

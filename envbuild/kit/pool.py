@@ -28,7 +28,6 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from envbuild import __version__
 from envbuild.errors import EnvbuildError
 from envbuild.kit.http import FailureKind, Patience, is_loopback
 

@@ -1,0 +1,1 @@
+"""What users are promised, end to end: real Nox, resolvers, registry and engine."""

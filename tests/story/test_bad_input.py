@@ -1,0 +1,154 @@
+"""A user's mistakes: a clear error with a stable code, no traceback, nothing changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.rig.conda_channel import CondaChannel
+from tests.rig.pip_index import PipIndex
+from tests.rig.project import Project
+
+SPEC = 'platforms = ["linux-64"]\npython = "3.11.*"\n[conda]\ndependencies = ["greet 1.0"]\n'
+SCRATCH = '[image]\nbase = "scratch"\n'
+
+
+@pytest.fixture
+def locked(project: Project, conda_channel: CondaChannel) -> Project:
+    """A repository with one small locked environment."""
+    project.configure(mirrors={k: list(v) for k, v in conda_channel.mirrors.items()})
+    project.write("envs/cpu.toml", SPEC + SCRATCH)
+    project.must("-s", "lock", "--", "cpu")
+    return project
+
+
+def test_unknown_environment_names_the_nearest(locked: Project) -> None:
+    assert "did you mean `cpu`?" in locked.refused("spec.missing", "-s", "lock", "--", "cpuu")
+
+
+def test_empty_repository_says_what_to_write(project: Project) -> None:
+    assert "envs/NAME.toml" in project.refused("spec.none", "-s", "build-env")
+
+
+def test_wrong_arguments_name_the_help(locked: Project) -> None:
+    text = locked.refused("session.arguments", "-s", "lock", "--", "--upgrad")
+    assert "nox -s lock -- --help" in text
+
+
+@pytest.mark.parametrize("session", ["lock", "check", "build-env", "train", "smoke", "explain"])
+def test_every_session_has_help(locked: Project, session: str) -> None:
+    assert f"nox -s {session} --" in locked.must("-s", session, "--", "--help").stdout
+
+
+def test_one_broken_spec_does_not_break_the_list_or_the_others(locked: Project) -> None:
+    locked.write("envs/broken.toml", "python = 3.11\n[conda]\ndependancies = []\n")
+    assert "build-env" in locked.must("--list").stdout
+    locked.must("-s", "check", "build-env", "--", "cpu")
+    text = locked.refused("spec.invalid", "-s", "lock", "--", "broken")
+    assert "did you mean `dependencies`?" in text
+    assert "`python`" in text
+
+
+def test_stale_lock_is_refused_with_the_section_that_moved(locked: Project) -> None:
+    locked.write("envs/cpu.toml", SPEC.replace("1.0", "2.*") + SCRATCH)
+    for session in ("check", "build-env"):
+        text = locked.refused("lock.stale", "-s", session, "--", "cpu")
+        assert "`conda`" in text
+        assert "nox -s lock -- cpu" in text
+
+
+def test_missing_lock_names_the_command(locked: Project) -> None:
+    locked.write("envs/new.toml", SPEC + SCRATCH)
+    assert "nox -s lock -- new" in locked.refused("lock.missing", "-s", "build-env", "--", "new")
+
+
+@pytest.mark.parametrize("file", ["envbuild.lock", "conda-lock.yml"])
+def test_edited_lock_is_refused_and_made_anew_by_lock(locked: Project, file: str) -> None:
+    path = locked.root / "lockfiles/cpu" / file
+    path.write_text(path.read_text().replace("greet-1.0", "greet-1.9"))
+    locked.refused("lock.edited", "-s", "build-env", "--", "cpu")
+    locked.must("-s", "lock", "check", "--", "cpu")
+
+
+def test_lock_of_another_format_is_refused(locked: Project) -> None:
+    path = locked.root / "lockfiles/cpu/envbuild.lock"
+    path.write_text(path.read_text().replace("version = 1\n", "version = 99\n"))
+    locked.refused("lock.version", "-s", "check", "--", "cpu")
+
+
+def test_unsatisfiable_request_shows_the_reason_and_keeps_the_old_lock(locked: Project) -> None:
+    before = locked.snapshot()
+    locked.write("envs/cpu.toml", SPEC.replace("greet 1.0", "greet 9.*") + SCRATCH)
+    text = locked.refused("lock.unsatisfiable", "-s", "lock", "--", "cpu")
+    assert "greet 9.*" in text
+    assert locked.snapshot() == before
+
+
+def test_one_failure_does_not_stop_the_others(locked: Project) -> None:
+    locked.write("envs/bad.toml", SPEC.replace("greet 1.0", "greet 9.*") + SCRATCH)
+    locked.write("envs/good.toml", SPEC + SCRATCH)
+    text = locked.refused("lock.unsatisfiable", "-s", "lock")
+    assert "good: locked" in text
+
+
+def test_package_with_another_hash_is_refused(project: Project, pip_index: PipIndex,
+                                              conda_channel: CondaChannel) -> None:  # fmt: skip
+    project.configure(mirrors={k: list(v) for k, v in conda_channel.mirrors.items()})
+    other = pip_index.add("acme", "1.0", files={"acme.py": b"print('someone else')\n"}).data
+    pip_index.add("acme", "1.0", served=other)
+    project.write(
+        "envs/pip.toml",
+        SPEC + f'[pip]\ndependencies = ["acme"]\nindex-url = "{pip_index.url}"\n' + SCRATCH,
+    )
+    project.must("-s", "lock", "--", "pip")
+    project.refused("lock.hash-mismatch", "-s", "build-env", "--", "pip")
+    assert not list(project.cache.glob("packages/*/acme*")), "a wrong file got into the cache"
+
+
+def test_spec_that_is_no_text_names_the_place(locked: Project) -> None:
+    (locked.root / "envs/latin.toml").write_bytes(b'description = "caf\xe9"\n')
+    locked.refused("spec.encoding", "-s", "check", "--", "latin")
+
+
+def test_foreign_platform_is_refused_for_building(locked: Project) -> None:
+    locked.write("envs/arm.toml", SPEC.replace("linux-64", "linux-aarch64") + SCRATCH)
+    locked.must("-s", "lock", "--", "arm")
+    assert "linux-64" in locked.refused("image.platform", "-s", "build-env", "--", "arm")
+
+
+def test_train_without_a_table_says_what_to_add(locked: Project) -> None:
+    assert "[train]" in locked.refused("train.none", "-s", "train", "--", "cpu")
+
+
+def test_push_without_a_registry_says_where_to_set_one(locked: Project) -> None:
+    text = locked.refused("registry.not-set", "-s", "build-env", "--", "cpu", "--push")
+    assert "ENVBUILD_REPOSITORY" in text
+
+
+def test_base_image_that_is_not_there(locked: Project, registry: object) -> None:
+    host = registry.host  # type: ignore[attr-defined]
+    locked.write("envs/base.toml", SPEC + f'[image]\nbase = "{host}/no/such:1"\n')
+    text = locked.refused("registry.not-found", "-s", "lock", "--", "base")
+    assert "no/such" in text
+
+
+def test_disk_that_is_full_leaves_no_half_image(locked: Project, tmp_path: Path) -> None:
+    """A cache on a file system of one megabyte: the build says so and leaves nothing that counts."""
+    import os
+    import subprocess
+
+    small = tmp_path / "small"
+    small.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], check=True)
+    try:
+        tight = Project(root=locked.root, cache=small)
+        outcome = tight.nox("-s", "build-env", "--", "cpu")
+        assert outcome.code == 1, outcome.text
+        assert "Traceback" not in outcome.text, outcome.text
+        assert "full" in outcome.text or "room" in outcome.text or "space" in outcome.text
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+    locked.build("cpu")
