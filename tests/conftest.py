@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.rig.engine",
     "tests.rig.image",
     "tests.rig.pip_index",
+    "tests.rig.project",
     "tests.rig.registry",
 ]
 
