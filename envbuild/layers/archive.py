@@ -76,7 +76,7 @@ class Spool(Archive):
                 self.size += written
                 left = left[written:]
         except OSError as error:
-            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
                 raise
             raise ImageError(
                 "layer.no-space",
