@@ -1,0 +1,118 @@
+"""Promises of `oci.wire`: connections are kept, and http is told from https."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from envbuild.oci.descriptor import OCI_MANIFEST, Descriptor
+from tests.oci.conftest import Open
+from tests.rig.registry import FaultyRegistry, make_tls
+from tests.rig.scripted import Handler, cut
+
+BODY = b'{"schemaVersion":2,"config":{},"layers":[]}'
+DIGEST = "sha256:" + hashlib.sha256(BODY).hexdigest()
+FOUND = Descriptor(media_type=OCI_MANIFEST, digest=DIGEST, size=len(BODY))
+
+
+@pytest.fixture
+def server(faulty_registry: FaultyRegistry) -> FaultyRegistry:
+    faulty_registry.put("a", "1", OCI_MANIFEST, BODY)
+    return faulty_registry
+
+
+def test_connections_are_kept(reach: Open) -> None:
+    clients: list[object] = []
+
+    class Counting(FaultyRegistry):
+        def serve(self, handler: Handler) -> None:
+            clients.append(handler.client_address)
+            super().serve(handler)
+
+    with Counting().running() as server:
+        remote = reach(server.host)
+        for number in range(20):
+            assert remote.find_manifest("a", str(number)) is None
+    assert len(clients) >= 20
+    assert len(set(clients)) == 1
+
+
+@pytest.mark.parametrize("says", [True, False], ids=["says-so", "drops"])
+def test_a_loopback_registry_with_tls_is_noticed(
+    tmp_path: Path, reach: Open, monkeypatch: pytest.MonkeyPatch, says: bool
+) -> None:
+    context, ca = make_tls(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ca))
+    with FaultyRegistry(tls=context).running() as server:
+        assert isinstance(server, FaultyRegistry)
+        server.put("a", "1", OCI_MANIFEST, BODY)
+        if not says:
+            assert reach(server.host).find_manifest("a", "1") == FOUND
+            return
+        with PlainOrTls(server.port).running() as front:
+            assert reach(f"127.0.0.1:{front.port}").find_manifest("a", "1") == FOUND
+
+
+class PlainOrTls:
+    """Passes TLS on to a port, and tells plain http off, as Go's servers and nginx do."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._ends: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self.port = self._listener.getsockname()[1]
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[PlainOrTls]:
+        self._start(self._serve)
+        try:
+            yield self
+        finally:
+            for end in (self._listener, *self._ends):
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+            for thread in self._threads:
+                thread.join(10)
+            for end in (self._listener, *self._ends):
+                end.close()
+
+    def _start(self, target: Callable[..., None], *args: object) -> None:
+        thread = threading.Thread(target=target, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                self._ends.append(client)
+                first = client.recv(65536)
+                if first[:1] == b"\x16":
+                    back = socket.create_connection(("127.0.0.1", self._target))
+                    self._ends.append(back)
+                    back.sendall(first)
+                    self._start(self._copy, client, back)
+                    self._start(self._copy, back, client)
+                else:
+                    text = b"Client sent an HTTP request to an HTTPS server.\n"
+                    client.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n" + text)
+                    client.shutdown(socket.SHUT_RDWR)
+
+    def _copy(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+
+
+def test_a_plain_registry_that_drops_a_connection_stays_plain(
+    server: FaultyRegistry, reach: Open
+) -> None:
+    server.script("GET", "/v2/$", cut())
+    assert reach(server.host).find_manifest("a", "1") == FOUND
