@@ -298,6 +298,9 @@ def test_a_killed_writer_leaves_the_old_lock_the_new_one_or_a_refusal(
             break
         assert child.returncode == -signal.SIGKILL, child.stderr
         seen.add(_outcome(folder, cache, {"old": old, "new": order_lock(new)}))
+        if (folder / "envbuild.lock").read_text() == render_lock(new, name="cpu"):
+            # It comes last: where it is the new one, what it speaks of is there.
+            assert read_siblings(folder, new) == files
         _write(folder, new, files)
         assert _load(folder, cache) == order_lock(new)
         assert _names(folder) == ["envbuild.lock", "requirements.linux-64.txt"]
