@@ -30,6 +30,7 @@ from urllib3.exceptions import (
 
 from envbuild.errors import EnvbuildError
 from envbuild.kit.http import FailureKind, Patience, is_loopback
+from envbuild.version import __version__
 
 __all__ = ["RoutingPool", "describe", "load_tls"]
 
