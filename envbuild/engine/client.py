@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -85,6 +86,7 @@ def connect_engine() -> Engine:
 
     address = _find_address()
     try:
+        _try_socket(address.url)
         client = _open_client(address)
     except InvalidVersion as error:
         raise _too_old(address, "below 1.24") from error
@@ -148,10 +150,20 @@ def _context_address(name: str) -> _Address:
             f"docker context `{name}` doesn't exist or names no engine",
             hint="list the contexts with `docker context ls`, choose one with `docker context use`",
         )
-    pinned = {"DOCKER_CONTEXT": name}
     return _Address(
-        url=host, tls=context.TLSConfig, pinned=pinned, origin=f"docker context `{name}`"
+        url=host.removeprefix("http+"),
+        tls=context.TLSConfig,
+        pinned={"DOCKER_CONTEXT": name},
+        origin=f"docker context `{name}`",
     )
+
+
+def _try_socket(url: str) -> None:
+    """Open and close a Unix socket: its own error says more than the SDK's, and leaks nothing."""
+    if url.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as link:
+            link.settimeout(_HELLO_SECONDS)
+            link.connect(url.removeprefix("unix://"))
 
 
 def _open_client(address: _Address) -> DockerClient:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from envbuild.engine.archive import Upload, render_tar
+from envbuild.engine.attach import AttachStream
 from envbuild.engine.client import Engine, explained
 from envbuild.engine.guard import start_guard
 from envbuild.engine.leftovers import remove_container
@@ -25,7 +26,7 @@ from envbuild.errors import EngineError
 
 __all__ = ["Container", "open_container"]
 
-_SLICE_SECONDS: Final = 5.0
+_SLICE_SECONDS: Final = 2.0
 _KILL_SECONDS: Final = 60.0
 
 
@@ -54,14 +55,13 @@ class Container:
         Raises `EngineError`: `engine.no-gpu`, `engine.port-taken`, `engine.no-command`,
         `engine.wrong-platform`, `engine.refused`.
         """
-        api = self.engine.client.api
         with self._explained("attach to the container"):
-            stream: Any = api.attach(self.id, stdout=True, stderr=True, stream=True, demux=True)
+            stream = AttachStream(self.engine, self.id)
         self._pump = LogPump(stream, log=log, sink=sink)
         self._pump.start()
         try:
             with explain_start(self.plan), self._explained("start the container"):
-                api.start(self.id)
+                self.engine.client.api.start(self.id)
         except BaseException:
             self._pump.close()
             raise

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -111,15 +112,33 @@ def _load(
     meter = _Meter(progress, task)
     members, meter.total = plan_archive(image, name, skip=skip, count=meter.count)
     with explained(f"load the image `{name}`", address=engine.address):
-        body = render_tar(members, uid=0, gid=0)
-        api: Any = engine.client.api
-        for answer in api.load_image(body, quiet=False):
-            if problem := answer.get("error") or answer.get("message"):
+        for answer in _post_archive(engine, render_tar(members, uid=0, gid=0)):
+            if problem := answer.get("error"):
                 said = " ".join(str(problem).split()).rstrip(".")
                 raise EngineError(
                     "engine.refused", f"Docker Engine can't load the image `{name}`: {said}"
                 )
     return meter.total
+
+
+def _post_archive(engine: Engine, body: Iterator[bytes]) -> Iterator[dict[str, Any]]:
+    """Send `POST /images/load` and yield the engine's messages.
+
+    The SDK's own `load_image` leaves its connection open, so only its session is used.
+    """
+    from docker.errors import create_api_error_from_http_exception
+    from requests.exceptions import HTTPError
+
+    api = engine.client.api
+    url = f"{api.base_url}/v{api.api_version}/images/load"
+    with api.post(url, data=body, stream=True, timeout=api.timeout) as response:
+        try:
+            response.raise_for_status()
+        except HTTPError as error:
+            create_api_error_from_http_exception(error)
+        for line in response.iter_lines():
+            if line.strip():
+                yield json.loads(line)
 
 
 class _Meter:

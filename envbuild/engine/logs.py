@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,15 +14,20 @@ __all__ = ["LineSink", "Lines", "LogPump", "LogStream"]
 LineSink = Callable[[bytes], None]
 """Takes one line with its end (`\\n`, `\\r\\n`, or the `\\r` of a progress bar)."""
 
-_LINE: Final = re.compile(rb"[^\r\n]*(?:\r?\n|\r(?=[^\n]))")
 _LONGEST: Final = 1 << 16
 _IDLE_SECONDS: Final = 10.0
+_STOP_SECONDS: Final = 5.0
 
 
 class LogStream(Protocol):
-    """What the SDK's attach gives: pairs of stdout and stderr, one of each pair being None."""
+    """Pairs of stdout and stderr as they come, one of each pair being None.
+
+    `stop` ends an iteration that waits in another thread, `close` comes after its end.
+    """
 
     def __iter__(self) -> Iterator[tuple[bytes | None, bytes | None]]: ...
+
+    def stop(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -36,9 +40,9 @@ class Lines:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take the next piece; return the lines that are complete now, with their ends."""
-        text = self._rest + data
-        lines = _LINE.findall(text)
-        self._rest = text[sum(map(len, lines)) :]
+        lines = (self._rest + data).splitlines(keepends=True)
+        # A `\r` at the very end may be the first half of `\r\n`.
+        self._rest = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
         if len(self._rest) > _LONGEST:
             lines.append(self._rest)
             self._rest = b""
@@ -81,12 +85,13 @@ class LogPump:
 
     def close(self) -> None:
         """Close the stream; what still is in it is lost."""
+        if self._closed:
+            return
         self._closed = True
-        # The SDK can't close the stream of an ssh connection: then the process's end does.
-        with contextlib.suppress(Exception):
-            self._stream.close()
+        self._stream.stop()
         if self._thread.is_alive():
-            self._thread.join(5.0)
+            self._thread.join(_STOP_SECONDS)
+        self._stream.close()
 
     def _run(self) -> None:
         try:

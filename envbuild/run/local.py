@@ -99,6 +99,9 @@ class _Pipe:
         while data := os.read(self._descriptor, 1 << 16):
             yield data, None
 
+    def stop(self) -> None:
+        """Nothing: the pipe ends with the process group."""
+
     def close(self) -> None:
         """Nothing: the descriptor is closed with the child."""
 

@@ -81,9 +81,14 @@ def _plan_model(path: Path, place: str) -> Iterator[Upload]:
 
 def _read_whole(path: Path, size: int) -> Iterator[bytes]:
     left = size
-    with path.open("rb") as file:
-        while left and (piece := file.read(min(CHUNK, left))):
-            left -= len(piece)
-            yield piece
+    try:
+        with path.open("rb") as file:
+            while left and (piece := file.read(min(CHUNK, left))):
+                left -= len(piece)
+                yield piece
+    except OSError as error:
+        raise RunError(
+            "run.unreadable", f"the model `{path}` can't be read: {error.strerror}"
+        ) from error
     if left:
         raise RunError("run.source-changed", f"`{path}` shrank while it was being copied")

@@ -106,13 +106,20 @@ def _wait_for_engine(home: Path, log: Path) -> str:
     deadline = time.monotonic() + _UP_SECONDS
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DOCKER_HOST", address)
-        while time.monotonic() < deadline and home.exists():
-            with contextlib.suppress(EngineError):
-                connect_engine().close()
-                return address
+        while not _answers():
+            if time.monotonic() > deadline or not home.exists():
+                said = log.read_text(errors="replace") if log.exists() else "(no log)"
+                missing("Docker Engine", f"a private one did not come up:\n{said[-4000:]}")
             time.sleep(0.2)
-    said = log.read_text(errors="replace") if log.exists() else "(no log)"
-    missing("Docker Engine", f"a private one did not come up:\n{said[-4000:]}")
+    return address
+
+
+def _answers() -> bool:
+    try:
+        connect_engine().close()
+    except EngineError:
+        return False
+    return True
 
 
 def _keep(home: Path, users: Path) -> None:

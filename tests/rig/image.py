@@ -63,7 +63,7 @@ class TestLayout:
         user: str = "",
         architecture: str | None = None,
     ) -> str:
-        """Store config and manifest of plain (uncompressed) layers; return the manifest's digest."""
+        """Store config and manifest of uncompressed layers; return the manifest's digest."""
         config = {
             "architecture": architecture or _architecture(),
             "os": "linux",
@@ -84,12 +84,12 @@ class TestLayout:
         }
         return self.add(json.dumps(manifest).encode())
 
-    def add_layer(self, files: Mapping[str, bytes]) -> str:
+    def add_layer(self, files: Mapping[str, bytes], *, mode: int = 0o644) -> str:
         """Store a layer of plain files by their path in the image."""
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
             for name, data in sorted(files.items()):
-                _add_file(tar, name, data)
+                _add_file(tar, name, data, mode=mode)
         return self.add(buffer.getvalue())
 
     def _describe(self, kind: str, digest: str) -> dict[str, object]:
