@@ -103,7 +103,9 @@ def solve_conda(
 
     `previous` is the last `conda-lock.yml`, whose pins stay where the request allows and `upgrade`
     doesn't say otherwise. `work` is a folder for temporary files. The same channels give the same
-    bytes; credentials in them are the references that the spec writes.
+    bytes; credentials in them are the references that the spec writes. Every package has a
+    SHA-256: where a channel only knows an MD5, envbuild's own solver fetches the archive, checks
+    that and hashes it; a user's conda can't, and the package is refused.
 
     Raises `LockError` (`lock.unsatisfiable`, `lock.channel`, `lock.defaults-channel`,
     `lock.match-spec`, `lock.unknown-package`, `lock.upgrade-indirect`, `lock.no-sha256`,
@@ -204,8 +206,10 @@ def _keep_apart(environment: Mapping[str, str], channels: Iterable[str]) -> dict
 
     conda-lock would write that variable in place of the name, on this machine and on no other.
     """
-    users = {found[1] for url in channels if (found := re.search(r"://([^:@/$]+):[^@/]*@", url))}
-    return {name: value for name, value in environment.items() if value not in users}
+    urls = list(channels)
+    users = {found[1] for url in urls if (found := re.search(r"://([^:@/$]+):[^@/]*@", url))}
+    wanted = {reference[2:-1] for url in urls for reference in _REFERENCE.findall(url)}
+    return {n: value for n, value in environment.items() if n in wanted or value not in users}
 
 
 def _write_front(folder: Path) -> _Executable:
