@@ -118,7 +118,8 @@ def _frame(*parts: object) -> str:
 
 # PEP 508: a name, extras, version specifiers with or without parentheses, an environment marker.
 _HEAD: Final = re.compile(
-    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[(?P<extras>[A-Za-z0-9._,\s-]*)\])?"
+    r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*"
+    r"(?:\[(?P<extras>[A-Za-z0-9._,\s-]*)\])?"
 )
 _CLAUSE: Final = re.compile(r"\s*(?:[<>=!]=|===|~=|[<>])\s*[A-Za-z0-9.*+!_-]+\s*")
 _MARKER_TOKEN: Final = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|(\w+)|([<>=!~]+)|([()]))""")
