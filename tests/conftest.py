@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from envbuild.kit.places import Cache
 
@@ -17,6 +18,10 @@ pytest_plugins = [
     "tests.rig.project",
     "tests.rig.registry",
 ]
+
+# How long an example takes says how busy the machine is, and nothing about envbuild.
+settings.register_profile("envbuild", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("envbuild")
 
 
 @pytest.fixture
