@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import posixpath
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from posixpath import normpath
+from typing import Final
 
 from envbuild.errors import ImageError
 from envbuild.layers.archive import body_of_bytes, body_of_stretch
@@ -27,19 +28,23 @@ __all__ = ["read_conda", "read_history"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Install:
-    """One package on its way into the prefix: its archive, its place, and what has been made."""
+    """One package on its way into the prefix: its archive, its place, and what has been made.
+
+    `unchanged` are the members that are installed with the very content that they are packed with.
+    """
 
     archive: CondaArchive
     prefix: str
     root: str
     python_minor: str
     noarch: bool
+    unchanged: frozenset[str]
     entries: dict[str, Entry] = field(default_factory=dict)
     rows: dict[str, dict[str, object]] = field(default_factory=dict)
 
     def relocate(self, path: str) -> str:
         """Return where a packed path goes below the prefix; noarch Python has no place yet."""
-        clean = posixpath.normpath(path)
+        clean = normpath(path)
         if self.noarch:
             if clean.startswith("site-packages/"):
                 return f"lib/python{self.python_minor}/{clean}"
@@ -80,15 +85,17 @@ def read_conda(
     if index is None or not all(isinstance(index.get(key), str) for key in _NAMED):
         raise opened.bad("`info/index.json` does not say its name, version and build")
     link = opened.read_json("link.json") or {}
+    paths = list_paths(opened)
     install = _Install(
         archive=opened,
         prefix=prefix,
         root=find_root(prefix),
         python_minor=python_minor,
         noarch=index.get("noarch") == "python",
+        unchanged=frozenset(normpath(path.path) for path in paths if not path.placeholder),
     )
     _check_python(install, index)
-    for path in list_paths(opened):
+    for path in paths:
         _add_path(install, path)
     if install.noarch:
         _add_commands(install, link)
@@ -103,6 +110,9 @@ def read_history(prefix: str) -> tuple[Entry, ...]:
 
 
 _NAMED = ("name", "version", "build")
+_CHANNEL: Final = "https://channel.invalid"
+"""Stands for wherever the package came from. An image's name says nothing of that, so its content
+must not either; but py-rattler reads no record without a URL (RFC 2606 reserves `.invalid`)."""
 
 
 def _check_python(install: _Install, index: dict[str, object]) -> None:
@@ -132,7 +142,7 @@ def _check_link_scripts(install: _Install, name: str) -> None:
 def _add_path(install: _Install, path: CondaPath) -> None:
     target = install.relocate(path.path)
     place = f"{install.root}/{target}"
-    member = install.archive.members.get(posixpath.normpath(path.path))
+    member = install.archive.members.get(normpath(path.path))
     if path.folder:
         entry = Entry(path=place, kind="directory", mode=0o755)
         install.add(target, {"path_type": "directory"}, entry)
@@ -147,19 +157,18 @@ def _add_path(install: _Install, path: CondaPath) -> None:
         raise install.archive.bad(f"`{path.path}` is neither file nor link")
 
 
-def _describe(path: CondaPath, **more: object) -> dict[str, object]:
-    row: dict[str, object] = {"path_type": "hardlink"}
+def _describe(path: CondaPath, path_type: str = "hardlink") -> dict[str, object]:
+    row: dict[str, object] = {"path_type": path_type}
     if path.sha256:
         row["sha256"] = path.sha256
     if path.size is not None:
         row["size_in_bytes"] = path.size
     if path.placeholder:
         row |= {"prefix_placeholder": path.placeholder, "file_mode": path.file_mode}
-    return row | more
+    return row
 
 
 def _add_file(install: _Install, path: CondaPath, target: str, member: tarfile.TarInfo) -> None:
-    """Add a file. What the archive has as a hard link becomes a file of its own, as for conda."""
     source = _resolve(install.archive, member)
     if path.size is not None and path.size != source.size:
         raise install.archive.bad(f"`{path.path}` does not have its {path.size} bytes")
@@ -176,7 +185,15 @@ def _add_file(install: _Install, path: CondaPath, target: str, member: tarfile.T
         size=size,
         body=body_of_stretch(content, offset, size),
     )
-    install.add(target, _describe(path, sha256_in_prefix=sha256), entry)
+    if member.islnk() and not path.placeholder and normpath(source.name) in install.unchanged:
+        entry = _link(entry, f"{install.root}/{install.relocate(source.name)}")
+    row: dict[str, object] = {} if path.placeholder else {"sha256": sha256}
+    row |= _describe(path) | {"sha256_in_prefix": sha256, "size_in_bytes": size}
+    install.add(target, row, entry)
+
+
+def _link(entry: Entry, target: str) -> Entry:
+    return Entry(path=entry.path, kind="hardlink", mode=entry.mode, link=target)
 
 
 def _resolve(archive: CondaArchive, member: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -184,7 +201,7 @@ def _resolve(archive: CondaArchive, member: tarfile.TarInfo) -> tarfile.TarInfo:
     for _ in range(len(archive.members)):
         if not member.islnk():
             break
-        target = archive.members.get(posixpath.normpath(member.linkname))
+        target = archive.members.get(normpath(member.linkname))
         if target is None:
             raise archive.bad(f"`{member.name}` is a link to what is not in the archive")
         member = target
@@ -254,9 +271,12 @@ def _add_record(install: _Install, index: dict[str, object]) -> None:
     if "/" in stem:
         raise install.archive.bad("its name, version and build make no file name")
     paths = sorted(install.rows)
+    file_name = stem + install.archive.suffix
     record = {
         **index,
-        "fn": stem + install.archive.suffix,
+        "fn": file_name,
+        "url": f"{_CHANNEL}/{index.get('subdir', 'noarch')}/{file_name}",
+        "channel": _CHANNEL,
         "sha256": install.archive.package.sha256,
         "size": install.archive.size,
         "files": paths,

@@ -29,11 +29,13 @@ def parse_record(data: bytes) -> Mapping[str, Row]:
     """
     rows: dict[str, Row] = {}
     try:
-        lines = [*csv.reader(io.StringIO(data.decode(), newline=""), strict=True)]
+        lines = list(csv.reader(io.StringIO(data.decode(), newline=""), strict=True))
     except csv.Error as error:
         raise ValueError(str(error)) from None
-    for cells in filter(None, lines):
-        path, digest, size, *_ = [*cells, "", ""]
+    for cells in lines:
+        if not cells:
+            continue
+        path, digest, size = [*cells, "", ""][:3]
         row = Row(path=path, digest=digest, size=size)
         if rows.setdefault(path, row) != row:
             raise ValueError(f"`{path}` is listed twice")

@@ -63,7 +63,8 @@ def test_both_formats_give_the_same_entries(tmp_path: Path, suffix: str) -> None
     assert (
         _content(entries["lib/libtool.so.1"]) == binary.ljust(len(_BINARY) - 5, b"\0") + b"\0end\0"
     )
-    assert _content(entries["lib/plain.bin"]) == _content(entries["lib/same.bin"])
+    same = entries["lib/same.bin"]
+    assert (same.kind, same.link, same.mode) == ("hardlink", "opt/env/lib/plain.bin", 0o644)
     link = entries["lib/libtool.so"]
     assert (link.kind, link.link) == ("symlink", "libtool.so.1")
     assert entries["share/empty"].kind == "directory"
@@ -177,14 +178,30 @@ def test_entries_are_a_function_of_the_archive_alone(tmp_path: Path) -> None:
 
 
 def test_a_hard_link_to_a_file_with_the_prefix_is_replaced_as_its_row_says(tmp_path: Path) -> None:
-    linked = Member(path="b", link="a", kind=tarfile.LNKTYPE)
     text = Member(path="a", data=_TEXT, prefix_mode="text")
-    again = Member(path="c", link="b", kind=tarfile.LNKTYPE)
+    linked = Member(path="b", link="a", kind=tarfile.LNKTYPE)
+    again = Member(path="c", link="b", kind=tarfile.LNKTYPE, prefix_mode="text")
     rows = list_paths([text, linked, dataclasses.replace(again, link="a")])
     info = {"paths.json": json.dumps(rows).encode()}
     entries = _read(write_conda(tmp_path, [text, linked, again], info=info))
-    assert _content(entries["a"]) == _TEXT.replace(OLD.encode(), b"/opt/env")
-    assert _content(entries["b"]) == _content(entries["c"]) == _TEXT
+    replaced = _TEXT.replace(OLD.encode(), b"/opt/env")
+    assert _content(entries["a"]) == _content(entries["c"]) == replaced
+    assert _content(entries["b"]) == _TEXT
+
+
+def test_hard_links_are_links_in_the_image_wherever_they_go(tmp_path: Path) -> None:
+    members = [
+        Member(path="site-packages/a", data=b"1", mode=0o755),
+        Member(path="python-scripts/b", link="site-packages/a", kind=tarfile.LNKTYPE),
+        Member(path="c", link="python-scripts/b", kind=tarfile.LNKTYPE),
+    ]
+    rows = list_paths([*members[:2], dataclasses.replace(members[2], link="site-packages/a")])
+    info = {"paths.json": json.dumps(rows).encode()}
+    entries = _read(write_conda(tmp_path, members, index={"noarch": "python"}, info=info))
+    target = "opt/env/lib/python3.11/site-packages/a"
+    for name in ("bin/b", "c"):
+        entry = entries[name]
+        assert (entry.kind, entry.link, entry.mode) == ("hardlink", target, 0o755)
 
 
 def test_bodies_outlive_the_archive(tmp_path: Path) -> None:
