@@ -111,8 +111,7 @@ $nox -s build-env -- iris $push || {
     $nox -s build-env -- iris $push
 }
 if start_engine; then
-    $nox -s train -- iris --reuse
-    $nox -s smoke -- iris --reuse
+    $nox -s train smoke -- iris --reuse
 else
     echo "no Docker Engine answers: training on this machine instead, without a smoke test" >&2
     $nox -s train -- iris --reuse --target local

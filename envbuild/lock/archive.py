@@ -57,18 +57,20 @@ class DebianArchive:
 def find_archives(settings: Settings, suite: str) -> tuple[ArchiveSource, ...]:
     """Return where packages of `suite`, its updates and its security fixes may come from.
 
-    Those are the archives that the settings name, each asked for all three, or else apt's sources
-    on this machine. No network. Raises `LockError` `lock.no-archive`.
+    Those are the archives that the settings name, or else apt's sources on this machine. Where apt
+    doesn't name the suite, because the machine runs another one, the archives it knows are asked
+    for it: one archive has many suites, and who signed decides what is believed. No network.
+    Raises `LockError` `lock.no-archive`.
     """
     wanted = (suite, f"{suite}-updates", f"{suite}-security")
     known = find_apt_sources(find_apt_config())
-    if settings.debian_archives:
-        roots = [root.rstrip("/") for root in settings.debian_archives]
-        return tuple(_source(root, name, known) for root in roots for name in wanted)
     found = tuple(source for source in known if source.suite in wanted)
-    if not any(source.suite == suite for source in found):
-        raise _no_archive(suite, known)
-    return found
+    if not settings.debian_archives and any(source.suite == suite for source in found):
+        return found
+    roots = [root.rstrip("/") for root in settings.debian_archives or (s.root for s in known)]
+    if not roots:
+        raise _no_archive(suite)
+    return tuple(_source(root, name, known) for root in dict.fromkeys(roots) for name in wanted)
 
 
 def _source(root: str, suite: str, known: Sequence[ArchiveSource]) -> ArchiveSource:
@@ -86,16 +88,12 @@ def _source(root: str, suite: str, known: Sequence[ArchiveSource]) -> ArchiveSou
     )
 
 
-def _no_archive(suite: str, known: Sequence[ArchiveSource]) -> LockError:
-    suites = sorted({source.suite for source in known})
-    roots = dict.fromkeys(strip_credentials(source.root) for source in known)
-    has = ", ".join(f"`{name}`" for name in suites) or "no Debian archive at all"
-    example = ", ".join(f'"{root}"' for root in roots) or '"https://mirror.example.com/debian"'
+def _no_archive(suite: str) -> LockError:
     return LockError(
         "lock.no-archive",
-        f"no archive for Debian suite `{suite}` is known: this machine's apt has {has}",
-        hint="to name archives that have it, write into `[tool.envbuild]` of pyproject.toml: "
-        f"debian-archives = [{example}]",
+        f"no archive for Debian suite `{suite}` is known: this machine's apt names none",
+        hint="to name one that has it, write into `[tool.envbuild]` of pyproject.toml: "
+        'debian-archives = ["https://mirror.example.com/debian"]',
     )
 
 
