@@ -27,10 +27,9 @@ def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fchmod(file.fileno(), mode)
-        os.replace(name, path)
+        Path(name).replace(path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+        Path(name).unlink(missing_ok=True)
         raise
 
 
@@ -57,7 +56,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         yield work
         work.chmod(0o755)
         try:
-            os.rename(work, path)
+            work.rename(path)
         except OSError:
             if not path.is_dir():
                 raise

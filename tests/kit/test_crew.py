@@ -48,8 +48,8 @@ def test_the_first_error_stops_the_others() -> None:
 
 def test_ctrl_c_does_not_wait_for_a_silent_server() -> None:
     program = (
-        "import threading\nfrom envbuild.kit.crew import run_crew\n"
-        "def work(n, check):\n    print('begun', flush=True)\n    threading.Event().wait()\n"
+        "import os, threading\nfrom envbuild.kit.crew import run_crew\n"
+        "def work(n, check):\n    os.write(1, b'begun\\n')\n    threading.Event().wait()\n"
         "run_crew(work, [1, 2], threads=2)\n"
     )
     command = [sys.executable, "-c", program]
