@@ -20,6 +20,7 @@ from envbuild.kit.places import Cache
 from envbuild.kit.progress import Progress
 from envbuild.lock.model import BaseImage, CondaPackage, DebianPackage, Lock, PlatformLock
 from envbuild.lock.request import digest_request
+from envbuild.lock.rows import order_lock
 from envbuild.lock.upgrade import Upgrade
 from envbuild.spec.derive import find_suite
 from envbuild.spec.formats import parse_base, parse_python
@@ -105,11 +106,13 @@ def make_lock(
         tools |= part.tools
         if part.requirements is not None:
             files[requirements_file(part.lock.platform)] = part.requirements
-    lock = Lock(
-        request=job.request,
-        platforms={part.lock.platform: part.lock for part in parts},
-        files={file: digest_bytes(data) for file, data in sorted(files.items())},
-        tools=dict(sorted(tools.items())),
+    lock = order_lock(
+        Lock(
+            request=job.request,
+            platforms={part.lock.platform: part.lock for part in parts},
+            files={file: digest_bytes(data) for file, data in files.items()},
+            tools=tools,
+        )
     )
     if old is not None and replace(lock, tools=old.lock.tools) == old.lock:
         lock = old.lock  # the same pins from newer tools are no change
