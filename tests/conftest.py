@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.rig.engine",
     "tests.rig.image",
     "tests.rig.pip_index",
+    "tests.rig.pip_bench",
     "tests.rig.project",
     "tests.rig.registry",
 ]

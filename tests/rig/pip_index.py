@@ -11,7 +11,7 @@ import re
 import tarfile
 import threading
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -109,7 +109,8 @@ class PipIndex:
     """The index: add files, point pip at `url`, look at `requests` afterwards.
 
     `with_hashes=False` leaves hashes and sizes out of its pages, as plain folders do; `login`
-    asks for basic authentication; `broken` answers every request with that status.
+    asks for basic authentication; `broken` answers every request with that status; `without_head`
+    refuses HEAD. `watch` is called before each answer, and a request waits until it returns.
     """
 
     def __init__(self) -> None:
@@ -120,6 +121,8 @@ class PipIndex:
         self.with_hashes = True
         self.with_sizes = True
         self.html_only = False
+        self.without_head = False
+        self.watch: Callable[[], object] = lambda: None
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"index": self}))
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}
@@ -282,8 +285,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.index.requests.append((self.command, path))
+        self.index.watch()
         if self.index.broken is not None:
             self._send(self.index.broken, b"broken", "text/plain")
+        elif self.command == "HEAD" and self.index.without_head:
+            self._send(405, b"", "text/plain")
         elif not self._may():
             self._send(401, b"who are you?", "text/plain")
         elif found := re.fullmatch(r"/simple/([^/]+)/?", path):
