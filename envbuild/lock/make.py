@@ -18,6 +18,7 @@ from envbuild.errors import LockError
 from envbuild.kit.canonical import digest_bytes
 from envbuild.kit.places import Cache
 from envbuild.kit.progress import Progress
+from envbuild.lock.conda_file import DEFAULT_GLIBC
 from envbuild.lock.model import BaseImage, CondaPackage, DebianPackage, Lock, PlatformLock
 from envbuild.lock.request import digest_request
 from envbuild.lock.rows import order_lock
@@ -32,9 +33,6 @@ from envbuild.spec.settings import Settings
 __all__ = ["CONDA_FILE", "Made", "make_lock", "requirements_file"]
 
 CONDA_FILE: Final = "conda-lock.yml"
-_DEFAULT_GLIBC: Final = "2.28"
-"""What wheels are chosen for on a base image whose glibc nobody has named: every distribution
-that is still supported has it (Debian 10, RHEL 8, Ubuntu 18.10 and newer)."""
 
 
 def requirements_file(platform: str) -> str:
@@ -265,7 +263,7 @@ def _find_glibc(spec: EnvSpec, platform: Platform, debian: tuple[DebianPackage, 
     for deb in debian:
         if deb.name == "libc6":
             return ".".join(deb.version.partition("-")[0].split(".")[:2])
-    return _DEFAULT_GLIBC
+    return DEFAULT_GLIBC
 
 
 def _resolve_wheels(job: _Job, platform: Platform, bare: PlatformLock) -> _Part:

@@ -90,7 +90,14 @@ def load_settings(root: Path) -> Settings:
         message = f"`pyproject.toml` can't be read: {error.strerror}"
         hint = "see what it is and whose it is with `ls -ld pyproject.toml`"
         raise SpecError("settings.unreadable", message, hint=hint) from None
-    return _override(parse_settings(data, where="pyproject.toml"), os.environ)
+    settings = parse_settings(data, where="pyproject.toml")
+    placed = {host: _place(own, root) for host, own in settings.registries.items()}
+    return _override(dataclasses.replace(settings, registries=placed), os.environ)
+
+
+def _place(own: RegistrySettings, root: Path) -> RegistrySettings:
+    """Make the path of a certificate absolute: it is meant from the repository's root."""
+    return dataclasses.replace(own, ca=str(root / own.ca)) if own.ca else own
 
 
 def parse_settings(data: bytes, *, where: str) -> Settings:

@@ -56,7 +56,9 @@ plain-http = true
                 "https://${TOKEN}@mirror.example.com",
             )
         },
-        registries={"localhost:5000": RegistrySettings(ca="tests/ca.pem", plain_http=True)},
+        registries={
+            "localhost:5000": RegistrySettings(ca=str(tmp_path / "tests/ca.pem"), plain_http=True)
+        },
     )
 
 
