@@ -43,6 +43,7 @@ _CHECKED: Final = 64 << 10
 """RECORD's hashes are checked up to this size; beyond it, the zip's CRC-32 and the lock's hash of
 the whole wheel must do: a second hash of everything would cost a sixth of a build."""
 
+_CONTROL: Final = re.compile(r"[\x00-\x1f]")
 _ENCRYPTED: Final = 0x1
 _LOCAL_HEADER: Final = struct.Struct("<4s22xHH")
 
@@ -150,7 +151,7 @@ def _check_member(file: _Zip, info: zipfile.ZipInfo) -> None:
     name = info.filename
     if not name or name.startswith("/") or ".." in name.split("/"):
         raise file.bad(f"`{name}` would be installed outside of the environment")
-    if any(ord(letter) < 0x20 for letter in name):
+    if _CONTROL.search(name):
         raise file.bad(f"{name!r} has a control character")
     if info.flag_bits & _ENCRYPTED:
         raise file.bad(f"`{name}` is encrypted")

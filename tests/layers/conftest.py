@@ -1,0 +1,8 @@
+"""Property tests of this room have no deadline: machines that test are often busy."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")

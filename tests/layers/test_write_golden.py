@@ -1,0 +1,132 @@
+"""Nobody changes a layer's bytes without raising ASSEMBLER: not of the writer, nor of a package.
+
+A failure means: raise ASSEMBLER in `envbuild/layers/plan.py`, then remake `golden.json` with
+`python -m tests.layers.test_write_golden`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from envbuild.layers.archive import body_of_bytes
+from envbuild.layers.conda import read_conda
+from envbuild.layers.entry import Entry, Piece
+from envbuild.layers.order import plan_entries
+from envbuild.layers.plan import ASSEMBLER, PLAN
+from envbuild.layers.wheel import read_wheel
+from envbuild.layers.write import LayerFacts, write_layer
+from tests.layers.condas import OLD, Member, describe_conda, write_conda
+from tests.layers.wheels import INFO, describe, write_wheel
+
+_GOLDEN = Path(__file__).with_name("golden.json")
+_NOISE = (bytes(range(256)) * 300)[:60_000]
+# A stream as no packer here would make it, so that this machine's zlib has no say.
+_STORED = b"\x01\x60\xea\x9f\x15" + _NOISE
+
+
+def _write(groups: Sequence[Sequence[Entry]]) -> LayerFacts:
+    out = io.BytesIO()
+    return write_layer(plan_entries(groups), out.write)
+
+
+def _file(path: str, data: bytes, mode: int = 0o644) -> Entry:
+    return Entry(path=path, kind="file", mode=mode, size=len(data), body=body_of_bytes(data))
+
+
+def _spliced() -> Piece:
+    crc32 = zlib.crc32(_NOISE)
+    return Piece(data=iter((_STORED,)), deflated=True, size=len(_NOISE), crc32=crc32)
+
+
+def _write_layer(_folder: Path) -> LayerFacts:
+    text = b"0123456789abcdef" * 200_000 + bytes(5_000_000)
+    spliced = Entry(path="opt/env/kept", kind="file", size=len(_NOISE), body=_spliced)
+    return _write(
+        [
+            [Entry(path="opt/env", kind="directory", mode=0o700, owner=65532)],
+            [_file("opt/env/grüße.txt", b"hallo\n"), spliced],
+            [Entry(path="opt/env/link", kind="symlink", mode=0o777, link="x" * 120)],
+            [_file("opt/env/packed", text, 0o755)],
+            [Entry(path="opt/env/same", kind="hardlink", mode=0o755, link="opt/env/packed")],
+        ]
+    )
+
+
+def _write_wheel(folder: Path) -> LayerFacts:
+    files = {
+        "demo/__init__.py": b"",
+        "demo-1.0.data/scripts/run": b"#!python\n",
+        "demo-1.0.data/data/share/x": b"1" * 100_000,
+        "demo-1.0.data/headers/demo.h": b"",
+        f"{INFO}/entry_points.txt": b"[console_scripts]\ndemo = a:b\n[gui_scripts]\nd = d:e\n",
+    }
+    path = write_wheel(folder, files, stored=True, modes={"demo/__init__.py": 0o755})
+    wheel = describe(path)
+    return _write([read_wheel(path, wheel, prefix="/opt/env", python_minor="3.11")])
+
+
+def _write_conda(folder: Path) -> LayerFacts:
+    members = [
+        Member(path="site-packages/demo.py", data=b"1"),
+        Member(path="python-scripts/run", data=f"#!{OLD}/bin/x\n".encode(), prefix_mode="text"),
+        Member(path="lib/a.so", data=f"\0{OLD}/lib\0".encode(), prefix_mode="binary"),
+        Member(path="lib/b.so", link="a.so", kind=tarfile.SYMTYPE),
+    ]
+    link = {"noarch": {"type": "python", "entry_points": ["demo = demo:main"]}}
+    info = {"link.json": json.dumps(link).encode()}
+    # Bzip2 has one encoder, so the record's size of the archive is the same everywhere.
+    path = write_conda(folder, members, suffix=".tar.bz2", index={"noarch": "python"}, info=info)
+    package = dataclasses.replace(describe_conda(path), sha256="0" * 64)
+    return _write([read_conda(path, package, prefix="/opt/env", python_minor="3.11")])
+
+
+_MAKERS = {"layer": _write_layer, "wheel": _write_wheel, "conda": _write_conda}
+
+
+def _describe(name: str, folder: Path) -> dict[str, object]:
+    return dataclasses.asdict(_MAKERS[name](folder))
+
+
+@pytest.mark.parametrize("name", _MAKERS)
+def test_bytes_change_only_with_the_assembler(name: str, tmp_path: Path) -> None:
+    golden = json.loads(_GOLDEN.read_bytes())
+    assert golden["assembler"] == ASSEMBLER
+    assert golden["plan"] == PLAN
+    assert golden[name] == _describe(name, tmp_path)
+
+
+def test_bytes_do_not_depend_on_the_process(tmp_path: Path) -> None:
+    code = f"import os; os.umask(0o077); from {__name__} import render; print(render(), end='')"
+    environment = {"TZ": "Asia/Kathmandu", "LC_ALL": "C", "PYTHONHASHSEED": "7", "PATH": ""}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout == _GOLDEN.read_text()
+
+
+def render() -> str:
+    """Return what `golden.json` holds."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = {name: _describe(name, Path(folder)) for name in _MAKERS}
+    return json.dumps({"assembler": ASSEMBLER, "plan": dict(PLAN), **made}, indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    _GOLDEN.write_text(render())
