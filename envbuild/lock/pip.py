@@ -132,13 +132,17 @@ def _ask_pip_tools(job: PipJob) -> tuple[Listing | None, str]:
     try:
         versions = resolve_with_pip_tools(job)
     except ToolExitError as error:
+        if error.returncode < 0:
+            raise
         if broken := find_broken_index(job.indexes, job.requested):
             raise broken from error
         # uv explains the same impossibility in sentences, where pip prints a traceback.
         return None, f"pip-compile found no answer (`{error.log}`)"
     try:
         listing = list_pinned(job, versions)
-    except ToolExitError:
+    except ToolExitError as error:
+        if error.returncode < 0:
+            raise
         return None, "what pip-compile chose has no wheels there"
     # pip-compile resolves for this very interpreter, which may differ in its last digit.
     if listing.versions != versions:

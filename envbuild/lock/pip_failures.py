@@ -35,6 +35,8 @@ _SHOWN_FILES: Final = 6
 
 def explain_resolution(error: ToolExitError, job: PipJob) -> EnvbuildError:
     """Return the purposeful error for a failure of uv; `error` itself if nothing explains it."""
+    if error.returncode < 0:  # ended from outside, by Ctrl-C among others
+        return error
     if found := explain_disk(error.output, job.work):
         return found
     if found := find_broken_index(job.indexes, job.requested):
@@ -58,10 +60,7 @@ def explain_resolution(error: ToolExitError, job: PipJob) -> EnvbuildError:
 def explain_no_wheel(requirement: str, job: PipJob, *, said: str = "") -> LockError:
     """Return the error for a package, `NAME` or `NAME==VERSION`, without a wheel for the target."""
     name, _, version = requirement.partition("==")
-    try:
-        files: tuple[str, ...] = find_all_files(job, requirement)
-    except ToolExitError:
-        files = ()
+    files = find_all_files(job, requirement)
     if files and not version:
         version = files[0].removesuffix(".tar.gz").split("-")[1]
     target = f"{job.platform.subdir} and Python {job.minor}"
@@ -82,7 +81,7 @@ def _list(files: tuple[str, ...]) -> str:
         return ""
     shown = ", ".join(f"`{file}`" for file in files[:_SHOWN_FILES])
     more = f" and {len(files) - _SHOWN_FILES} more" if len(files) > _SHOWN_FILES else ""
-    return f"; there is only {shown}{more}"
+    return f"; the index has {shown}{more}"
 
 
 def _clean(output: str, job: PipJob) -> str:

@@ -22,6 +22,7 @@ __all__ = ["Listing", "find_all_files", "find_reasons", "list_pinned", "resolve_
 
 _KNOWN_GLIBC: Final = (17, 28, *range(31, 41))
 """Minor versions of glibc 2 that uv has a platform for (`uv pip compile --help`)."""
+_OLDER_PYTHONS: Final = ("3.8", "3.9", "3.10")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +74,8 @@ def find_reasons(job: PipJob, versions: Mapping[str, str]) -> Mapping[str, tuple
         # All that this needs has just been fetched, and asking again would take a second.
         _run_uv([*argv, "--offline"], job)
     except ToolExitError as error:
+        if error.returncode < 0:
+            raise
         error.log.unlink(missing_ok=True)
         _run_uv(argv, job)
     return {pin.name: pin.via for pin in parse_pins(target.read_text(encoding="utf-8"))}
@@ -107,16 +110,28 @@ def _render_seed(job: PipJob) -> str:
 
 
 def find_all_files(job: PipJob, requirement: str) -> tuple[str, ...]:
-    """Return the names of all files that the indexes have of one version, for any machine."""
+    """Return the names of the files that an index has of one version, for any machine.
+
+    Those for Pythons that were old long ago may be missing; empty if there is no such version.
+    """
+    # uv shows no file that is older than the Python asked for, and no release that has left it.
+    for python in dict.fromkeys((*_OLDER_PYTHONS, job.minor)):
+        try:
+            return _list_all_files(job, requirement, python)
+        except ToolExitError as error:
+            if error.returncode < 0:
+                raise
+            error.log.unlink(missing_ok=True)
+    return ()
+
+
+def _list_all_files(job: PipJob, requirement: str, python: str) -> tuple[str, ...]:
     source = job.work / "one.in"
     source.write_text(f"{requirement}\n", encoding="utf-8")
     target = job.work / "pylock.one.toml"
     target.unlink(missing_ok=True)
-    _run_uv(
-        [*_compile(job), "--universal", "--no-deps", "--prerelease", "allow",
-         "--format", "pylock.toml", "-o", str(target), source.name],
-        job,
-    )  # fmt: skip
+    argv = [*_compile(job, python), "--universal", "--no-deps", "--prerelease", "allow"]
+    _run_uv([*argv, "--format", "pylock.toml", "-o", str(target), source.name], job)
     packages = _read_pylock(target)
     files = [file for kind in ("wheels", "sdist") for file in _read_files(packages, kind, job.work)]
     return tuple(sorted(file.filename for file in files))
@@ -135,11 +150,11 @@ def _run_uv(argv: list[str], job: PipJob) -> None:
     )
 
 
-def _compile(job: PipJob) -> list[str]:
+def _compile(job: PipJob, python: str = "") -> list[str]:
     import uv
 
     argv = [str(uv.find_uv_bin()), "pip", "compile", "--quiet", "--python", sys.executable]
-    argv += ["--python-version", job.python]
+    argv += ["--python-version", python or job.python]
     return [*argv, "--no-index"] if job.indexes.no_index else argv
 
 

@@ -197,6 +197,8 @@ def _keep(found: Path, place: Path) -> None:
 
 def _explain(error: ToolExitError, batch: _Batch) -> EnvbuildError:
     """Return the purposeful error for a failure of `pip download`."""
+    if error.returncode < 0:  # ended from outside, by Ctrl-C among others
+        return error
     if found := explain_disk(error.output, batch.folder):
         return found
     by_name = {normalise_name(wheel.name): wheel for wheel in batch.wheels}
