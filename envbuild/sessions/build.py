@@ -6,7 +6,7 @@ import json
 import time
 from dataclasses import dataclass
 
-from envbuild.errors import SpecError
+from envbuild.errors import EnvbuildError, SpecError
 from envbuild.image.ensure import (
     ImagePlan,
     Pushed,
@@ -56,8 +56,11 @@ def run(context: Context) -> None:
         plan = plan_environment(context, name, platform)
         return build_one(context, plan, store, progress, push=arguments.push, load=arguments.load)
 
+    def glance(name: str) -> Built | None:
+        return None if arguments.push or arguments.load else _find_built(context, name, store)
+
     with show_progress() as progress:
-        built = run_many(names, work, progress=progress)
+        built = run_many(names, work, glance=glance, progress=progress)
     if arguments.json:
         print(json.dumps([_as_json(b) for b in built.values()], indent=2))
     else:
@@ -83,6 +86,16 @@ def plan_environment(context: Context, name: str, platform: Platform) -> ImagePl
     lock = load_lock(context.repository.lock_folder(name), name=name, cache=context.cache)
     check_fresh(spec, lock, name=name)
     return plan_image(name, spec, lock, platform=platform, settings=context.settings)
+
+
+def _find_built(context: Context, name: str, store: Store) -> Built | None:
+    """Return the image if it is there; None if there is work to do, or an error to report."""
+    try:
+        plan = plan_environment(context, name, find_platform())
+        manifest = find_image(plan, store)
+    except EnvbuildError:
+        return None
+    return Built(plan=plan, manifest=manifest, outcome="up to date") if manifest else None
 
 
 def build_one(

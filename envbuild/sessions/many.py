@@ -40,12 +40,24 @@ def raise_errors(errors: dict[str, EnvbuildError], total: int) -> None:
         raise ManyError(errors, total)
 
 
-def run_many(names: Sequence[str], work: Callable[[str], T], *, progress: Progress) -> dict[str, T]:
+def run_many(
+    names: Sequence[str],
+    work: Callable[[str], T],
+    *,
+    progress: Progress,
+    glance: Callable[[str], T | None] = lambda _: None,
+) -> dict[str, T]:
     """Return `work(name)` of each name, in the order of `names`.
 
-    Raises the only failure, or a `ManyError`, once all are done. Ctrl-C ends child processes and
-    drops what has not begun.
+    `glance` may know a result at once; it is asked for one after the other, because threads only
+    get in each other's way where nothing has to be waited for. Raises the only failure, or a
+    `ManyError`, once all are done. Ctrl-C ends child processes and drops what has not begun.
     """
+    results: dict[str, T | EnvbuildError] = {}
+    for name in names:
+        if (known := glance(name)) is not None:
+            results[name] = known
+            progress.finish(name, "up to date")
 
     def attempt(name: str, _check: Callable[[], None]) -> T | EnvbuildError:
         try:
@@ -54,11 +66,11 @@ def run_many(names: Sequence[str], work: Callable[[str], T], *, progress: Progre
             progress.finish(name, f"failed [{error.code}]")
             return error
 
+    todo = [name for name in names if name not in results]
     try:
-        outcomes = run_crew(attempt, names, threads=_AT_ONCE)
+        results |= zip(todo, run_crew(attempt, todo, threads=_AT_ONCE), strict=True)
     except BaseException:
         stop_tools()
         raise
-    results = dict(zip(names, outcomes, strict=True))
-    raise_errors({n: r for n, r in results.items() if isinstance(r, EnvbuildError)}, len(names))
-    return {n: r for n, r in results.items() if not isinstance(r, EnvbuildError)}
+    raise_errors({n: r for n in names if isinstance(r := results[n], EnvbuildError)}, len(names))
+    return {n: r for n in names if not isinstance(r := results[n], EnvbuildError)}
