@@ -83,7 +83,7 @@ def _read_commit(context: Context, commit: str, place: str) -> bytes:
     argv = ["git", "-C", str(context.root), "show", f"{commit}:./{PurePosixPath(place)}"]
     done = subprocess.run(argv, capture_output=True, check=False)
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().removeprefix("fatal: ")
+        said = done.stderr.decode(errors="replace").strip().removeprefix("fatal: ").rstrip(".")
         raise SpecError(
             "explain.commit",
             f"git can't show `{place}` at `{commit}`: {said}",

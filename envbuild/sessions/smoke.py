@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envbuild.errors import RunError, SpecError
-from envbuild.image.ensure import ImagePlan, ensure_image
+from envbuild.image.ensure import ImagePlan
 from envbuild.kit.progress import Progress
 from envbuild.lock.model import CondaPackage, Wheel
-from envbuild.oci.store import Store
 from envbuild.sessions.build import find_platform, plan_environment
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import print_table, show_progress
-from envbuild.sessions.train import find_python
+from envbuild.sessions.engine import open_image
 
 if TYPE_CHECKING:
     from envbuild.run.smoke import SmokePlan, SmokeReport
@@ -68,7 +68,6 @@ def _plan(context: Context, image: ImagePlan) -> SmokePlan:
         ),
         requests=table.request,
         packages=frozenset(package.name for package in python_packages),
-        python=find_python(image),
         python_minor=image.recipe.python_minor,
         image=image.reference,
         env_digest=image.digest,
@@ -84,25 +83,20 @@ def _has_passed(report_file: Path, plan: SmokePlan) -> bool:
 
 
 def _smoke(context: Context, image: ImagePlan, plan: SmokePlan, progress: Progress) -> SmokeReport:
-    from dataclasses import replace
-
-    from envbuild.engine.client import connect_engine
-    from envbuild.engine.leftovers import reap_leftovers
-    from envbuild.engine.load import ensure_loaded
     from envbuild.run.smoke import smoke
 
-    store = Store(context.cache.store)
-    with connect_engine() as engine:
-        reap_leftovers(engine)
-        manifest, _ = ensure_image(
-            image, store=store, settings=context.settings, cache=context.cache, progress=progress
+    with open_image(context, image, progress) as ready:
+        return smoke(
+            replace(
+                plan,
+                image_id=ready.image_id,
+                manifest_digest=ready.manifest,
+                python=ready.python,
+            ),
+            engine=ready.engine,
+            folder=context.repository.smokes,
+            progress=progress,
         )
-        loaded = ensure_loaded(
-            engine, layout=store.root, manifest_digest=manifest.digest, name=image.reference,
-            progress=progress, task=image.name,
-        )  # fmt: skip
-        ready = replace(plan, image_id=loaded.image_id, manifest_digest=manifest.digest)
-        return smoke(ready, engine=engine, folder=context.repository.smokes, progress=progress)
 
 
 def _report(context: Context, report: SmokeReport, report_file: Path, *, as_json: bool) -> None:

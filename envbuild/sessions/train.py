@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envbuild.errors import SpecError
-from envbuild.image.ensure import ImagePlan, ensure_image
+from envbuild.image.ensure import ImagePlan
 from envbuild.kit.progress import Progress
-from envbuild.oci.store import Store
 from envbuild.sessions.build import find_platform, plan_environment
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import show_progress
+from envbuild.sessions.engine import open_image
 from envbuild.spec.platforms import find_host_platform
 
 if TYPE_CHECKING:
@@ -101,37 +102,18 @@ def _find_done(context: Context, plan: TrainPlan) -> RunRecord | None:
 def _train_docker(
     context: Context, image: ImagePlan, plan: TrainPlan, progress: Progress
 ) -> RunRecord:
-    from dataclasses import replace
-
-    from envbuild.engine.client import connect_engine
-    from envbuild.engine.leftovers import reap_leftovers
-    from envbuild.engine.load import ensure_loaded
     from envbuild.run.train import train
 
-    store = Store(context.cache.store)
-    with connect_engine() as engine:
-        reap_leftovers(engine)
-        manifest, _ = ensure_image(
-            image, store=store, settings=context.settings, cache=context.cache, progress=progress
-        )
-        loaded = ensure_loaded(
-            engine, layout=store.root, manifest_digest=manifest.digest, name=image.reference,
-            progress=progress, task=image.name,
-        )  # fmt: skip
+    with open_image(context, image, progress) as ready:
         progress.finish(image.name, f"training in {image.reference}")
         return train(
-            replace(plan, manifest_digest=manifest.digest),
-            engine=engine,
-            image_id=loaded.image_id,
-            python=find_python(image),
+            replace(plan, manifest_digest=ready.manifest),
+            engine=ready.engine,
+            image_id=ready.image_id,
+            python=ready.python,
             runs=context.repository.runs,
             sink=_write_line,
         )
-
-
-def find_python(image: ImagePlan) -> str:
-    """Return the absolute path of Python in the image."""
-    return f"{image.recipe.prefix}/bin/python"
 
 
 def _train_local(
