@@ -124,7 +124,10 @@ def _resolve(job: PipJob, resolver: str) -> tuple[Listing, tuple[str, ...]]:
     try:
         return resolve_with_uv(job), ("uv",)
     except ToolExitError as error:
-        raise explain_resolution(error, job) from error
+        found = explain_resolution(error, job)
+        if found is None:
+            raise
+        raise found from error
 
 
 def _ask_pip_tools(job: PipJob) -> tuple[Listing | None, str]:

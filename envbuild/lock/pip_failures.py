@@ -33,17 +33,17 @@ _NO_WHEEL: Final = re.compile(
 _SHOWN_FILES: Final = 6
 
 
-def explain_resolution(error: ToolExitError, job: PipJob) -> EnvbuildError:
-    """Return the purposeful error for a failure of uv; `error` itself if nothing explains it."""
+def explain_resolution(error: ToolExitError, job: PipJob) -> EnvbuildError | None:
+    """Return the purposeful error for a failure of uv, or None if it says nothing of the kind."""
     if error.returncode < 0:  # ended from outside, by Ctrl-C among others
-        return error
+        return None
     if found := explain_disk(error.output, job.work):
         return found
     if found := find_broken_index(job.indexes, job.requested):
         return found
     said = _clean(error.output, job)
     if not said:
-        return error
+        return None
     blamed = set(_NO_WHEEL.findall(said))
     if len({name for name, _ in blamed}) == 1:
         # Several versions are blamed: the newest is the one to speak of.

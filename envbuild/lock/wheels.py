@@ -171,7 +171,10 @@ def _download(batch: _Batch) -> dict[str, Path]:
     try:
         run_tool(argv, tool="pip", env=environment, logs=batch.logs, secrets=batch.indexes.secrets)
     except ToolExitError as error:
-        raise _explain(error, batch) from error
+        found = _explain(error, batch)
+        if found is None:
+            raise
+        raise found from error
     return {wheel.sha256: _check(files / wheel.filename, wheel, batch) for wheel in batch.wheels}
 
 
@@ -195,10 +198,10 @@ def _keep(found: Path, place: Path) -> None:
     found.replace(place)
 
 
-def _explain(error: ToolExitError, batch: _Batch) -> EnvbuildError:
-    """Return the purposeful error for a failure of `pip download`."""
+def _explain(error: ToolExitError, batch: _Batch) -> EnvbuildError | None:
+    """Return the purposeful error for a failure of `pip download`, or None if there is none."""
     if error.returncode < 0:  # ended from outside, by Ctrl-C among others
-        return error
+        return None
     if found := explain_disk(error.output, batch.folder):
         return found
     by_name = {normalise_name(wheel.name): wheel for wheel in batch.wheels}
@@ -213,7 +216,7 @@ def _explain(error: ToolExitError, batch: _Batch) -> EnvbuildError:
     for name in names:
         if wheel := by_name.get(normalise_name(name)):
             return _gone(wheel, batch, "any more")
-    return error
+    return None
 
 
 def _gone(wheel: Wheel, batch: _Batch, how: str) -> LockError:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 import pytest
 
@@ -26,8 +26,6 @@ PYTHON: Final = host.python_version()
 MINOR: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 TAG: Final = f"cp{sys.version_info.major}{sys.version_info.minor}"
 """Interpreter and ABI tag of this Python."""
-
-Resolver = Literal["pip-tools", "uv"]
 
 
 def find_host() -> Platform:
@@ -83,7 +81,7 @@ class Bench:
     def resolve(
         self,
         *requirements: str,
-        resolver: Resolver = "uv",
+        resolver: str = "uv",
         platform: Platform | None = None,
         python: str = PYTHON,
         glibc: str = "2.17",
@@ -99,7 +97,7 @@ class Bench:
             dependencies=requirements,
             index_url=self.index.url if index_url == "" else index_url,
             extra_index_urls=extra,
-            resolver=resolver,
+            resolver=cast("Literal['pip-tools', 'uv']", resolver),
         )
         return resolve_pip(
             EnvSpec(python=f"{MINOR}.*", pip=pip),
