@@ -31,7 +31,7 @@ _HELLO_SECONDS: Final = 20
 _CALL_SECONDS: Final = 600
 _START_HINT: Final = (
     "start Docker Engine (or set `DOCKER_HOST` to the one to use), "
-    "or run without containers: add `--target local`"
+    "or train without containers: `nox -s train -- NAME --target local`"
 )
 
 

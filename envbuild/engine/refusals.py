@@ -48,7 +48,7 @@ def _find_reason(said: str, plan: ContainerPlan) -> EngineError | None:
         return EngineError(
             "engine.port-taken",
             f"port {plan.host_port} of this machine is taken by another program",
-            hint="stop that program or choose another port",
+            hint="stop that program, then start again",
         )
     if "exec format error" in said:
         return EngineError(

@@ -136,7 +136,7 @@ def explain_silence(
 
 
 _SETTINGS: Final = '`[tool.envbuild.registries."{host}"]` in `pyproject.toml`'
-_PLAIN_HINT: Final = f"if it speaks plain http, say so: `plain_http = true` under {_SETTINGS}"
+_PLAIN_HINT: Final = f"if it speaks plain http, say so: `plain-http = true` under {_SETTINGS}"
 _TLS_HINT: Final = (
     f"name its authority's file with `ca` under {_SETTINGS}, "
     "or put it where Docker looks: `/etc/docker/certs.d/{host}/ca.crt`"

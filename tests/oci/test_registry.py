@@ -328,7 +328,7 @@ def test_tls_to_a_plain_registry_is_explained(registry: RunningRegistry, reach: 
     with pytest.raises(RegistryError, match="does not speak TLS") as caught:
         reach(registry.host, plain_http=False).find_manifest("a", "1")
     assert caught.value.code == "registry.tls"
-    assert "plain_http = true" in str(caught.value.hint)
+    assert "plain-http = true" in str(caught.value.hint)
 
 
 @pytest.fixture
