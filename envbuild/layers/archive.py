@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Final, cast
 
-from envbuild.errors import ImageError
+from envbuild.errors import EnvbuildError, ImageError
 from envbuild.layers.entry import Body, Piece
 
 __all__ = ["Archive", "Spool", "body_of_bytes", "body_of_stretch"]
@@ -68,7 +68,7 @@ class Spool(Archive):
             super().__init__(handle=os.dup(file.fileno()), name=name)
 
     def write(self, data: bytes) -> int:
-        """Add `data` at the end; raises `ImageError("layer.no-space")` where the disk is full."""
+        """Add `data` at the end; raises `EnvbuildError("disk.full")` where the disk is full."""
         left = memoryview(data)
         try:
             while left:
@@ -78,8 +78,8 @@ class Spool(Archive):
         except OSError as error:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
                 raise
-            raise ImageError(
-                "layer.no-space",
+            raise EnvbuildError(
+                "disk.full",
                 f"there is no room on the disk to unpack `{self.name}`",
                 hint="free some, or set ENVBUILD_CACHE to a folder on another disk",
             ) from None

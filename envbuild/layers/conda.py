@@ -78,7 +78,7 @@ def read_conda(
     Raises `ImageError`: `layer.bad-conda` for what is no proper package, `layer.link-script` for
     one that wants to run a script when it is installed, `layer.bad-prefix` for a prefix that its
     binaries have no room for, `layer.site-packages` for a Python that looks elsewhere for its
-    packages, `layer.no-space`.
+    packages; and `EnvbuildError` `disk.full`.
     """
     opened = open_conda(archive, package)
     index = opened.read_json("index.json")

@@ -73,8 +73,8 @@ def _bad(package: CondaPackage, why: str) -> ImageError:
 def open_conda(archive: Path, package: CondaPackage) -> CondaArchive:
     """Unpack `archive` into a nameless file beside it (/tmp may be memory).
 
-    Memory is constant, time linear. Raises `ImageError`: `layer.bad-conda` for what is no conda
-    package, `layer.no-space` where the disk is full.
+    Memory is constant, time linear. Raises `ImageError` `layer.bad-conda` for what is no conda
+    package, and `EnvbuildError` `disk.full`.
     """
     size = archive.stat().st_size
     content = Spool(archive.parent, name=package.filename)

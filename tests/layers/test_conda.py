@@ -343,7 +343,7 @@ def test_a_damaged_archive_is_refused(tmp_path: Path, suffix: str) -> None:
 _FULL = """
 import resource, signal, sys
 from pathlib import Path
-from envbuild.errors import ImageError
+from envbuild.errors import EnvbuildError
 from envbuild.layers.conda import read_conda
 from tests.layers.condas import describe_conda
 
@@ -353,7 +353,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 path = Path(sys.argv[1])
 try:
     read_conda(path, describe_conda(path), prefix="/opt/env", python_minor="3.11")
-except ImageError as error:
+except EnvbuildError as error:
     print(error.code)
 """
 
@@ -364,7 +364,7 @@ def test_a_full_disk_is_said_so(tmp_path: Path, suffix: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", _FULL, str(path)], capture_output=True, check=True, text=True
     )
-    assert ended.stdout == "layer.no-space\n"
+    assert ended.stdout == "disk.full\n"
 
 
 _BIG = """
