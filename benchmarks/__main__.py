@@ -1,4 +1,4 @@
-"""`python -m benchmarks [noop] [cold] [change] [--rounds N]`: prints the table of docs/performance.md.
+"""`python -m benchmarks [noop] [cold] [change] [--rounds N]`: prints docs/performance.md's table.
 
 Run it with the Python that envbuild is installed in. `cold` and `change` need a Docker Engine
 (DOCKER_HOST), `change` also Debian's docker-registry; all need a Python package index and a

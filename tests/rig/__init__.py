@@ -1,1 +1,1 @@
-"""The tests' own world: a conda channel, a registry, an engine, servers; made and cleaned up here."""
+"""The tests' own world: a conda channel, a registry, an engine; made and cleaned up here."""

@@ -9,6 +9,7 @@ import pytest
 from tests.rig.conda_channel import CondaChannel
 from tests.rig.pip_index import PipIndex
 from tests.rig.project import Project
+from tests.rig.registry import RunningRegistry
 
 SPEC = 'platforms = ["linux-64"]\npython = "3.11.*"\n[conda]\ndependencies = ["greet 1.0"]\n'
 SCRATCH = '[image]\nbase = "scratch"\n'
@@ -126,29 +127,17 @@ def test_push_without_a_registry_says_where_to_set_one(locked: Project) -> None:
     assert "ENVBUILD_REPOSITORY" in text
 
 
-def test_base_image_that_is_not_there(locked: Project, registry: object) -> None:
-    host = registry.host  # type: ignore[attr-defined]
-    locked.write("envs/base.toml", SPEC + f'[image]\nbase = "{host}/no/such:1"\n')
+def test_base_image_that_is_not_there(locked: Project, registry: RunningRegistry) -> None:
+    locked.write("envs/base.toml", SPEC + f'[image]\nbase = "{registry.host}/no/such:1"\n')
     text = locked.refused("registry.not-found", "-s", "lock", "--", "base")
     assert "no/such" in text
 
 
-def test_disk_that_is_full_leaves_no_half_image(locked: Project, tmp_path: Path) -> None:
-    """A cache on a file system of one megabyte: the build says so and leaves nothing that counts."""
-    import os
-    import subprocess
-
-    small = tmp_path / "small"
-    small.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], check=True)
-    try:
-        tight = Project(root=locked.root, cache=small)
-        outcome = tight.nox("-s", "build-env", "--", "cpu")
-        assert outcome.code == 1, outcome.text
-        assert "Traceback" not in outcome.text, outcome.text
-        assert "full" in outcome.text or "room" in outcome.text or "space" in outcome.text
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
+def test_disk_that_is_full_leaves_no_half_image(locked: Project, small_disk: Path) -> None:
+    """A cache with room for 64 KiB: the build says so, and leaves nothing that counts."""
+    tight = Project(root=locked.root, cache=small_disk)
+    outcome = tight.nox("-s", "build-env", "--", "cpu")
+    assert outcome.code == 1, outcome.text
+    assert "Traceback" not in outcome.text, outcome.text
+    assert "[disk.full]" in outcome.text or "[layer.no-space]" in outcome.text, outcome.text
     locked.build("cpu")
