@@ -110,19 +110,23 @@ def _warn_of_extras(job: PipJob) -> None:
 
 def _resolve(job: PipJob, resolver: str) -> tuple[Listing, tuple[str, ...]]:
     """Return the versions, the wheels that the target could use, and the tools that answered."""
+    reason: str | None = ""
     if resolver == "pip-tools":
         reason = why_not_pip_tools(job)
-        listing = None
         if reason is None:
             listing, reason = _ask_pip_tools(job)
-        if listing is not None:
-            return listing, ("pip", "pip-tools", "uv")
-        if reason:
-            job.progress.note(
-                f"{job.task}: uv resolves for {job.platform.subdir} instead of pip-tools: {reason}"
-            )
+            if listing is not None:
+                return listing, ("pip", "pip-tools", "uv")
+    listing = _ask_uv(job)
+    if reason:
+        where = job.platform.subdir
+        job.progress.note(f"{job.task}: uv resolved for {where} instead of pip-tools: {reason}")
+    return listing, ("uv",)
+
+
+def _ask_uv(job: PipJob) -> Listing:
     try:
-        return resolve_with_uv(job), ("uv",)
+        return resolve_with_uv(job)
     except ToolExitError as error:
         found = explain_resolution(error, job)
         if found is None:

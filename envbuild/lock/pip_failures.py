@@ -23,12 +23,21 @@ from envbuild.lock.pip_indexes import Indexes
 from envbuild.lock.pip_job import PipJob, unmark
 from envbuild.lock.pip_uv import find_all_files
 
-__all__ = ["explain_disk", "explain_no_wheel", "explain_resolution", "find_broken_index"]
+__all__ = [
+    "explain_disk",
+    "explain_no_wheel",
+    "explain_resolution",
+    "find_broken_index",
+    "find_silent_host",
+]
 
 _QUICK: Final = Patience(connect=5.0, read=15.0)
 _NO_SPACE: Final = re.compile(r"No space left on device|os error 28|Disk quota exceeded")
 _NO_WHEEL: Final = re.compile(
     r"([A-Za-z0-9][A-Za-z0-9._-]*)(==[^\s,]+)?(?:[<>!=,][^\s]*)? ha(?:s|ve) no (?:usable )?wheels"
+)
+_UNREACHED: Final = re.compile(
+    r"Failed to fetch: `?\w+://(?:[^/\s@]*@)?([^/\s`]+)|connection broken by .*?host='([^']+)'"
 )
 _SHOWN_FILES: Final = 6
 
@@ -40,6 +49,8 @@ def explain_resolution(error: ToolExitError, job: PipJob) -> EnvbuildError | Non
     if found := explain_disk(error.output, job.work):
         return found
     if found := find_broken_index(job.indexes, job.requested):
+        return found
+    if found := find_silent_host(error.output):
         return found
     said = _clean(error.output, job)
     if not said:
@@ -144,13 +155,30 @@ def find_broken_index(indexes: Indexes, names: Iterable[str]) -> LockError | Non
     return None
 
 
+def find_silent_host(output: str) -> LockError | None:
+    """Return the error for an index that pip or uv say they couldn't reach.
+
+    It may be the tools' own default, which has no URL in any configuration.
+    """
+    found = _UNREACHED.search(output)
+    if found is None:
+        return None
+    causes = [line.strip() for line in output.splitlines() if line.strip().startswith("cause: ")]
+    why = f": {causes[-1].removeprefix('cause: ').rstrip('.').lower()}" if causes else ""
+    return LockError(
+        "lock.index",
+        f"the package index on `{found[1] or found[2]}` can't be reached{why}",
+        hint="check the connection, or name another index in `pip.index-url`",
+    )
+
+
 def _ask(indexes: Indexes, url: str, name: str) -> str:
     """Return what is wrong with the index at `url`, empty if nothing is."""
     parts = urlsplit(url)
     if parts.scheme == "file":
         return "" if Path(url2pathname(parts.path)).is_dir() else "is a folder that isn't there"
-    if (parts.hostname or "") in indexes.settings.get("trusted-host", ""):
-        return ""
+    if {parts.hostname, parts.netloc.rpartition("@")[2]} & set(indexes.trusted):
+        return ""  # its certificate may be one that no one else accepts
     from urllib3.exceptions import HTTPError
 
     plain, headers = split_credentials(url)

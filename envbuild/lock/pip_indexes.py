@@ -68,6 +68,11 @@ class Indexes:
         return (*((self.index_url,) if self.index_url else ()), *self.extra_urls)
 
     @property
+    def trusted(self) -> tuple[str, ...]:
+        """Hosts, some with a port, whose certificates are not to be verified."""
+        return tuple(self.settings.get("trusted-host", "").split())
+
+    @property
     def no_index(self) -> bool:
         return self.settings.get("no-index", "").lower() in {"1", "true", "yes", "on"}
 

@@ -22,7 +22,7 @@ from envbuild.kit.process import ToolExitError, run_tool
 from envbuild.kit.progress import Progress
 from envbuild.lock.model import Wheel
 from envbuild.lock.names import normalise_name
-from envbuild.lock.pip_failures import explain_disk, find_broken_index
+from envbuild.lock.pip_failures import explain_disk, find_broken_index, find_silent_host
 from envbuild.lock.pip_indexes import Indexes, find_indexes, pip_environment
 from envbuild.spec.model import EnvSpec
 from envbuild.spec.platforms import Platform
@@ -213,6 +213,8 @@ def _explain(error: ToolExitError, batch: _Batch) -> EnvbuildError | None:
     names = [*_NO_MATCH.findall(error.output), *_NOT_FOUND.findall(error.output)]
     if broken := find_broken_index(batch.indexes, names or by_name):
         return broken
+    if silent := find_silent_host(error.output):
+        return silent
     for name in names:
         if wheel := by_name.get(normalise_name(name)):
             return _gone(wheel, batch, "any more")

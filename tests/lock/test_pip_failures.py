@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from envbuild.errors import EnvbuildError, LockError
+from envbuild.lock.pip_failures import find_silent_host
 from tests.rig.pip_bench import FOREIGN, TAG, Bench, find_host
 
 RESOLVERS = pytest.mark.parametrize("resolver", ["pip-tools", "uv"])
@@ -135,3 +136,33 @@ def test_an_unset_credential_is_named(pip_bench: Bench, monkeypatch: pytest.Monk
         pip_bench.resolve("one", index_url=pip_bench.index.url_with("${ACME_TOKEN}"))
     assert failure.value.code == "credential.unset"
     assert "`ACME_TOKEN`" in failure.value.message
+
+
+@pytest.mark.parametrize(
+    ("said", "host", "why"),
+    [
+        (
+            "error: Request failed after 3 retries\n"
+            "  cause: Failed to fetch: `https://user:pw@pkgs.example.com/simple/one/`\n"
+            "  cause: dns error\n  cause: Name or service not known\n",
+            "pkgs.example.com",
+            ": name or service not known",
+        ),
+        (
+            "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError("
+            "\"HTTPSConnection(host='pkgs.example.com', port=443): Failed\")': /simple/one/\n"
+            "ERROR: No matching distribution found for one==1.0\n",
+            "pkgs.example.com",
+            "",
+        ),
+    ],
+)
+def test_the_default_index_is_named_when_it_is_silent(said: str, host: str, why: str) -> None:
+    error = find_silent_host(said)
+    assert error is not None
+    assert error.code == "lock.index"
+    assert error.message == f"the package index on `{host}` can't be reached{why}"
+
+
+def test_a_missing_package_is_no_silent_index() -> None:
+    assert find_silent_host("ERROR: No matching distribution found for one==1.0\n") is None
