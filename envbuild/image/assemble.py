@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from envbuild.errors import ImageError
+from envbuild.errors import ImageError, LockError
 from envbuild.identity.recipe import Recipe
 from envbuild.image.config import (
     BaseParts,
@@ -73,6 +73,7 @@ def assemble_image(
     missing = [item for item in todo if known[item.key] is None]
     if missing:
         files = fetch(tuple(a for item in missing for a in item.artifacts))
+        _check_sizes(missing, files)
         made = _make_layers(recipe, missing, files, store, cache, progress, task)
         known |= made
     layers = [layer for item in todo if (layer := known[item.key]) is not None]
@@ -86,6 +87,21 @@ def assemble_image(
     )
     manifest_digest, manifest_size = store.add(manifest)
     return Descriptor(media_type=OCI_MANIFEST, digest=manifest_digest, size=manifest_size)
+
+
+def _check_sizes(missing: Sequence[_Todo], files: Mapping[str, Path]) -> None:
+    """Refuse a lock with false sizes: they decide which packages share a layer."""
+    for artifact in (a for item in missing for a in item.artifacts):
+        if isinstance(artifact, CondaPackage):
+            continue
+        found = files[artifact.sha256].stat().st_size
+        if found != artifact.size:
+            raise LockError(
+                "lock.edited",
+                f"the lock says that `{artifact.filename}` has {artifact.size} bytes, "
+                f"but it has {found}",
+                hint="to make the lock anew, run `nox -s lock -- NAME --upgrade`",
+            )
 
 
 def _plan_skeleton(recipe: Recipe) -> _Todo:
@@ -133,8 +149,8 @@ def _make_layers(
     done: list[str] = []
     progress.update(task, "assembling layers", 0, len(ordered))
 
-    def make(item: _Todo, _check: Callable[[], None]) -> Layer:
-        layer = _make_layer(recipe, item, files, store)
+    def make(item: _Todo, check: Callable[[], None]) -> Layer:
+        layer = _make_layer(recipe, item, files, store, check)
         _remember(item, layer, cache)
         done.append(item.key)
         progress.update(task, "assembling layers", len(done), len(ordered))
@@ -155,14 +171,26 @@ def read_artifact(
     return read_wheel(file, artifact, prefix=prefix, python_minor=python_minor)
 
 
-def _make_layer(recipe: Recipe, item: _Todo, files: Mapping[str, Path], store: Store) -> Layer:
+def _make_layer(
+    recipe: Recipe,
+    item: _Todo,
+    files: Mapping[str, Path],
+    store: Store,
+    check: Callable[[], None],
+) -> Layer:
+    """Write one layer into the store; `check` raises where the work is to end."""
     groups: list[tuple[Entry, ...]] = [
         read_artifact(a, files[a.sha256], prefix=recipe.prefix, python_minor=recipe.python_minor)
         for a in item.artifacts
     ]
     entries = plan_entries(groups or _read_frame(recipe))
     with store.writer() as blob:
-        facts = write_layer(entries, blob.write)
+
+        def write(data: bytes) -> None:
+            check()
+            blob.write(data)
+
+        facts = write_layer(entries, write)
     if blob.digest != facts.digest:
         raise ImageError("image.blob", f"the blob of layer `{item.title}` was damaged on its way")
     return Layer(
