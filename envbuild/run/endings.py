@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["explain_exit", "explain_memory", "render_size"]
+__all__ = ["explain_exit", "explain_memory", "find_exception", "render_size"]
 
+_LINKS: Final = (
+    "The above exception was the direct cause",
+    "During handling of the above exception",
+)
+_LONGEST: Final = 300
 _CODES: Final = {
     126: "its program could not be executed (exit code 126)",
     127: "its program was not found (exit code 127)",
@@ -34,6 +40,25 @@ def explain_memory(limit: int | None) -> str:
     if limit is None:
         return "it was killed because the engine's machine ran out of memory"
     return f"it was killed for using more memory than its limit of {render_size(limit)}"
+
+
+def find_exception(lines: Sequence[str]) -> str | None:
+    """Return the exception that the last Python traceback of a log ends with, or None.
+
+    Where one exception led to others, all are named in the order in which they came.
+    """
+    chain: list[str] = []
+    inside = linked = False
+    for line in lines:
+        if line.rstrip().endswith("Traceback (most recent call last):"):
+            chain = chain if linked else []
+            inside, linked = True, False
+        elif line.startswith(_LINKS):
+            linked = True
+        elif inside and line and not line[0].isspace():
+            chain.append(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}...")
+            inside = False
+    return ", then ".join(chain[:3]) or None
 
 
 def render_size(size: int) -> str:

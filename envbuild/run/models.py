@@ -14,8 +14,12 @@ from envbuild.run.record import RunFolder, find_latest
 
 __all__ = ["MODEL_DIR", "find_models", "plan_model_uploads"]
 
-MODEL_DIR: Final = "/models"
-"""Where the models are in a container; `AZUREML_MODEL_DIR` says so there."""
+MODEL_DIR: Final = "/models/model/1"
+"""Where the models are in a container; `AZUREML_MODEL_DIR` says so there.
+
+It ends in `NAME/VERSION` as in Azure: for other folders the scoring server logs a traceback at
+each start.
+"""
 
 
 def find_models(
@@ -57,9 +61,11 @@ def _find_model(model: str, *, environment: str, root: Path, runs: Path) -> Path
 
 def plan_model_uploads(models: Mapping[str, Path]) -> Iterator[Upload]:
     """Yield the model folder and the models; they belong to root and may only be read."""
-    yield Upload(path=MODEL_DIR, mode=0o755, owned=False)
-    for name, path in sorted(models.items()):
-        yield from _plan_model(path, f"{MODEL_DIR}/{name}")
+    folder = PurePosixPath(MODEL_DIR)
+    for path in (*reversed(folder.parents[:-1]), folder):
+        yield Upload(path=str(path), mode=0o755, owned=False)
+    for name, place in sorted(models.items()):
+        yield from _plan_model(place, f"{MODEL_DIR}/{name}")
 
 
 def _plan_model(path: Path, place: str) -> Iterator[Upload]:

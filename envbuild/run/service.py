@@ -12,7 +12,7 @@ from envbuild.engine.archive import Upload
 from envbuild.engine.container import Container
 from envbuild.engine.leftovers import RUN_LABEL
 from envbuild.engine.plan import ContainerPlan, Limits
-from envbuild.run.endings import explain_exit, explain_memory
+from envbuild.run.endings import explain_exit, explain_memory, find_exception
 from envbuild.run.http import Message, NoAnswerError, send
 from envbuild.run.models import MODEL_DIR, find_models, plan_model_uploads
 from envbuild.run.plan import WORKDIR, plan_limits
@@ -170,15 +170,20 @@ def explain_death(container: Container, log: Path) -> str:
         reason = f"it is {state.status}"
     else:
         reason = explain_exit(state.exit_code)
-    return _with_tail(f"the service died: {reason}", log)
+    exception = None if state.out_of_memory else find_exception(_read_lines(log))
+    said = f"the service died: {reason}" + (f", after {exception}" if exception else "")
+    return _with_tail(said, log)
+
+
+def _read_lines(log: Path) -> list[str]:
+    try:
+        return log.read_bytes().decode(errors="replace").splitlines()
+    except OSError:
+        return []
 
 
 def _with_tail(text: str, log: Path) -> str:
-    try:
-        lines = log.read_bytes().decode(errors="replace").splitlines()
-    except OSError:
-        lines = []
-    tail = [line.rstrip() for line in lines if line.strip()][-_TAIL:]
+    tail = [line.rstrip() for line in _read_lines(log) if line.strip()][-_TAIL:]
     return (
         "\n".join((f"{text}; the end of its log:", *tail)) if tail else f"{text}; its log is empty"
     )

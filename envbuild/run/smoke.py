@@ -39,6 +39,8 @@ FORMAT: Final = 1
 REQUEST_SECONDS: Final = 60.0
 """How long an answer is waited for, whatever its time budget."""
 STOP_SECONDS: Final = 10.0
+_LAST_SECONDS: Final = 2.0
+"""How long a process whose connection broke may take to be seen dead."""
 _CLEAN_CODES: Final = frozenset({0, 143})
 _BROKEN_JSON: Final = b'{"data": [1, 2'
 
@@ -239,9 +241,8 @@ class _Asking:
         try:
             answer = send(self._port, message, timeout=REQUEST_SECONDS)
         except NoAnswerError as error:
-            detail = str(error)
-            if not self._is_alive():
-                detail = explain_death(self._container, self._log)
+            died = self._container.wait(_LAST_SECONDS) is not None
+            detail = explain_death(self._container, self._log) if died else str(error)
             return Check(name=name, passed=False, detail=detail)
         if expect is not None:
             problem = find_problem(expect, answer, in_time=in_time)
@@ -253,7 +254,9 @@ class _Asking:
     def _provoke(self) -> Check:
         """Send something malformed; afterwards the first request must still be answered right."""
         name = "survives a malformed request"
-        said = self._send_malformed()
+        said, answered = self._send_malformed()
+        if not answered:
+            self._container.wait(_LAST_SECONDS)
         if not self._is_alive():
             death = explain_death(self._container, self._log)
             return Check(name=name, passed=False, detail=f"it {said}; then {death}")
@@ -266,17 +269,19 @@ class _Asking:
             return Check(name=name, passed=True, detail=f"it {said}")
         return Check(name=name, passed=False, detail=f"it {said}; afterwards: {after.detail}")
 
-    def _send_malformed(self) -> str:
+    def _send_malformed(self) -> tuple[str, bool]:
+        """Return in words what came back, and whether that was an HTTP answer."""
         path = self._find_post_path()
         if path is None:
-            return send_garbage(self._port, timeout=REQUEST_SECONDS)
+            said = send_garbage(self._port, timeout=REQUEST_SECONDS)
+            return said, said.startswith("answered")
         headers = {"Content-Type": "application/json"}
         message = Message(path=path, method="POST", headers=headers, body=_BROKEN_JSON)
         try:
             answer = send(self._port, message, timeout=REQUEST_SECONDS)
         except NoAnswerError as error:
-            return f"gave {error}"
-        return f"answered {answer.status}"
+            return f"gave no answer ({error})", False
+        return f"answered {answer.status}", True
 
     def _find_post_path(self) -> str | None:
         messages = [plan_message(request) for request in self._plan.requests]

@@ -213,6 +213,8 @@ def _make_server_layer(folder: Path) -> bytes:
         for path in sorted(p for p in target.rglob("*") if p.is_file()):
             name = f"usr/local/lib/python{minor}/site-packages/{path.relative_to(target)}"
             _add_file(tar, name, path.read_bytes(), mode=0o644)
+        for library in _find_libraries(sorted(target.rglob("*.so"))):
+            _add_file(tar, library.lstrip("/"), Path(library).read_bytes(), mode=0o755)
     return buffer.getvalue()
 
 
