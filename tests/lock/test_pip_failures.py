@@ -142,16 +142,20 @@ def test_an_unset_credential_is_named(pip_bench: Bench, monkeypatch: pytest.Monk
     ("said", "host", "why"),
     [
         (
-            "error: Request failed after 3 retries\n"
-            "  cause: Failed to fetch: `https://user:pw@pkgs.example.com/simple/one/`\n"
-            "  cause: dns error\n  cause: Name or service not known\n",
+            (
+                "error: Request failed after 3 retries\n"
+                "  cause: Failed to fetch: `https://user:pw@pkgs.example.com/simple/one/`\n"
+                "  cause: dns error\n  cause: Name or service not known\n"
+            ),
             "pkgs.example.com",
             ": name or service not known",
         ),
         (
-            "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError("
-            "\"HTTPSConnection(host='pkgs.example.com', port=443): Failed\")': /simple/one/\n"
-            "ERROR: No matching distribution found for one==1.0\n",
+            (
+                "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError("
+                "\"HTTPSConnection(host='pkgs.example.com', port=443): Failed\")': /simple/one/\n"
+                "ERROR: No matching distribution found for one==1.0\n"
+            ),
             "pkgs.example.com",
             "",
         ),
