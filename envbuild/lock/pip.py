@@ -10,6 +10,7 @@ from envbuild.kit.process import ToolExitError
 from envbuild.kit.progress import Progress
 from envbuild.lock.model import Wheel
 from envbuild.lock.names import normalise_name
+from envbuild.lock.pip_download import Batch, download_batches
 from envbuild.lock.pip_failures import explain_no_wheel, explain_resolution, find_broken_index
 from envbuild.lock.pip_indexes import find_indexes
 from envbuild.lock.pip_job import PipJob, write_job
@@ -19,7 +20,6 @@ from envbuild.lock.pip_tools import resolve_with_pip_tools, why_not_pip_tools
 from envbuild.lock.pip_uv import Listing, find_reasons, list_pinned, resolve_with_uv
 from envbuild.lock.upgrade import Upgrade
 from envbuild.lock.wheel_choice import MACOS, WheelFile, choose_wheel, rank_tags
-from envbuild.lock.wheels import download_wheels
 from envbuild.spec.model import EnvSpec
 from envbuild.spec.platforms import Platform
 
@@ -179,10 +179,11 @@ def _measure(job: PipJob, files: list[WheelFile]) -> list[WheelFile]:
     unknown = [_lock(file) for file in sized if not file.size]
     if not unknown:
         return sized
-    found = download_wheels(
-        unknown, folder=job.work / "sizes", indexes=job.indexes, python_minor=job.minor,
-        logs=job.logs, task=job.task,
+    batch = Batch(
+        wheels=tuple(unknown), folder=job.work / "sizes", indexes=job.indexes,
+        python_minor=job.minor, logs=job.logs, task=job.task,
     )  # fmt: skip
+    found = download_batches([batch])
     return [f if f.size else replace(f, size=found[f.sha256].stat().st_size) for f in sized]
 
 
