@@ -130,7 +130,8 @@ def explain_disk(output: str, folder: Path) -> EnvbuildError | None:
     return EnvbuildError(
         "disk.full",
         f"there is no space left to write below `{folder}`",
-        hint="free some space, or name another folder with `export TMPDIR=...`",
+        hint="free some space, or name another folder: what is locked is worked out below "
+        "`TMPDIR`, what is downloaded is kept below `ENVBUILD_CACHE`",
     )
 
 
