@@ -16,6 +16,7 @@ from envbuild.kit.process import run_tool
 from envbuild.lock.pip_indexes import pip_environment
 from envbuild.lock.pip_job import PipJob
 from envbuild.lock.pip_pins import parse_pins
+from envbuild.lock.wheel_choice import parse_glibc
 from envbuild.spec.platforms import find_host_platform
 
 __all__ = ["Interpreter", "find_interpreter", "resolve_with_pip_tools", "why_not_pip_tools"]
@@ -50,7 +51,7 @@ def why_not_pip_tools(job: PipJob) -> str | None:
         return ""
     if job.platform.os == "linux":
         glibc = _find_glibc()
-        if glibc is None or glibc < int(job.glibc.split(".")[1]):
+        if glibc is None or glibc < parse_glibc(job.glibc):
             return f"this machine's libc is older than the glibc {job.glibc} of the target"
     if find_interpreter(job.minor) is None:
         return f"there is no Python {job.minor} on this machine"
@@ -101,7 +102,7 @@ def _environment(job: PipJob, interpreter: Interpreter) -> dict[str, str]:
 def _write_manylinux(job: PipJob) -> Path:
     folder = job.work / "manylinux"
     folder.mkdir(exist_ok=True)
-    text = _MANYLINUX.format(minor=int(job.glibc.split(".")[1]))
+    text = _MANYLINUX.format(minor=parse_glibc(job.glibc))
     (folder / "_manylinux.py").write_text(text, encoding="utf-8")
     return folder.absolute()
 

@@ -16,7 +16,7 @@ from envbuild.lock.names import normalise_name
 from envbuild.lock.pip_indexes import uv_environment
 from envbuild.lock.pip_job import PipJob
 from envbuild.lock.pip_pins import parse_pins
-from envbuild.lock.wheel_choice import WheelFile
+from envbuild.lock.wheel_choice import WheelFile, parse_glibc
 
 __all__ = ["Listing", "find_all_files", "find_reasons", "list_pinned", "resolve_with_uv"]
 
@@ -171,7 +171,7 @@ def _name_target(job: PipJob) -> str:
         return f"{machine}-pc-windows-msvc"
     if job.platform.os == "darwin":
         return f"{machine}-apple-darwin"
-    wanted = int(job.glibc.split(".")[1])
+    wanted = parse_glibc(job.glibc)
     fitting = [minor for minor in _KNOWN_GLIBC if minor <= wanted]
     return f"{machine}-manylinux_2_{max(fitting, default=_KNOWN_GLIBC[0])}"
 

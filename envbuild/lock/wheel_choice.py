@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from envbuild.errors import LockError
 from envbuild.spec.platforms import Platform
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
 
-__all__ = ["MACOS", "WheelFile", "choose_wheel", "rank_tags"]
+__all__ = ["MACOS", "WheelFile", "choose_wheel", "parse_glibc", "rank_tags"]
 
 MACOS: Final = "13.0"
 """The macOS that wheels are chosen for unless the spec names one. It is uv's own default; with
@@ -93,7 +95,19 @@ def _platform_tags(platform: Platform, glibc: str, macos: str) -> Iterator[str]:
         major, _, rest = macos.partition(".")
         yield from mac_platforms((int(major), int(rest.split(".")[0] or 0)), platform.machine)
     else:
-        yield from _linux_tags(platform.machine, int(glibc.split(".")[1]))
+        yield from _linux_tags(platform.machine, parse_glibc(glibc))
+
+
+def parse_glibc(text: str) -> int:
+    """Return N of a glibc `2.N`, with or without a patch release; raises `LockError`."""
+    found = re.fullmatch(r"2\.(\d+)(?:\.\d+)*", text)
+    if found is None:
+        raise LockError(
+            "lock.glibc",
+            f"`{text}` is no version of glibc that wheels are made for",
+            hint='write it as `glibc = "2.36"` in `[conda.virtual-packages]`',
+        )
+    return int(found[1])
 
 
 def _linux_tags(machine: str, newest: int) -> Iterator[str]:

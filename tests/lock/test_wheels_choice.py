@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.tags import sys_tags
 
-from envbuild.lock.wheel_choice import MACOS, WheelFile, choose_wheel, rank_tags
+from envbuild.errors import LockError
+from envbuild.lock.wheel_choice import MACOS, WheelFile, choose_wheel, parse_glibc, rank_tags
 from envbuild.spec.platforms import PLATFORMS
 from tests.rig.pip_bench import MINOR, find_glibc, find_host
 
@@ -114,3 +115,14 @@ FITTING = (
 @given(order=st.permutations(FITTING))
 def test_the_order_of_an_index_does_not_count(order: list[str]) -> None:
     assert _choose("linux-64", *order) == FITTING[0]
+
+
+@pytest.mark.parametrize("text", ["", "2", "3.1", "2.x", "36"])
+def test_what_is_no_glibc_is_a_clear_error(text: str) -> None:
+    with pytest.raises(LockError) as failure:
+        parse_glibc(text)
+    assert failure.value.code == "lock.glibc"
+
+
+def test_a_patch_release_of_glibc_does_not_count() -> None:
+    assert parse_glibc("2.36.1") == parse_glibc("2.36") == 36
