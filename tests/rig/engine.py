@@ -30,8 +30,6 @@ __all__ = ["EngineRun", "engine", "engine_run"]
 
 _UP_SECONDS = 60.0
 _LOOK_SECONDS = 0.5
-_keepers: list[subprocess.Popen[bytes]] = []
-"""Held so that their objects live as long as this process does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,15 +88,15 @@ def _start_private_engine(run: EngineRun, error: EngineError) -> str:
 
 
 def _start_keeper(home: Path, users: Path) -> None:
-    keeper = subprocess.Popen(
+    subprocess.run(
         [sys.executable, "-m", "tests.rig.engine", str(home), str(users)],
         cwd=Path(__file__).parents[2],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        check=True,
     )
-    _keepers.append(keeper)
 
 
 def _wait_for_engine(home: Path, log: Path) -> str:
@@ -163,8 +161,12 @@ def _make_bridge(home: Path) -> list[str]:
 
 
 def _has_users(users: Path) -> bool:
-    return any(not is_gone(file.read_text() or "?") for file in users.iterdir())
+    with contextlib.suppress(FileNotFoundError):
+        return any(not is_gone(file.read_text() or "?") for file in users.iterdir())
+    return False
 
 
 if __name__ == "__main__":
+    if os.fork():
+        os._exit(0)  # whoever called has no child to look after
     _keep(Path(sys.argv[1]), Path(sys.argv[2]))

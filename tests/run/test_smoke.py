@@ -188,7 +188,7 @@ def test_service_on_another_port_is_told(check: Check) -> None:
 
 def test_error_page_is_not_ready(check: Check) -> None:
     class_code = "Handler.do_GET = lambda self: self.answer(503, b'wait', 'text/plain')"
-    report = check(start=class_code, ready_timeout="2s")
+    report = check(start=class_code, ready_timeout="6s")
     assert "answered 503" in _failed(report)["becomes ready"]
 
 
