@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from envbuild.errors import EnvbuildError
+from envbuild.kit.disk import disk_errors
 from envbuild.run.endings import explain_exit, explain_memory
 from envbuild.run.plan import TrainPlan
 from envbuild.run.record import (
@@ -71,6 +73,11 @@ class Run:
         )
 
 
+def _interrupted(code: int | None) -> Outcome:
+    """Return what Ctrl-C makes of a run."""
+    return Outcome(status="interrupted", exit_code=code, reason="interrupted by the user")
+
+
 def judge(
     plan: TrainPlan,
     code: int | None,
@@ -81,7 +88,7 @@ def judge(
 ) -> Outcome:
     """Return what the end of a script means; `code` is None if it never started."""
     if interrupted:
-        return Outcome(status="interrupted", exit_code=code, reason="interrupted by the user")
+        return _interrupted(code)
     if timed_out:
         reason = f"it ran longer than its `max-duration` of {plan.max_seconds or 0:g} s"
         return Outcome(status="timed-out", exit_code=code, reason=reason)
@@ -110,22 +117,30 @@ def run_recorded(
     """Execute a plan under a new record in `runs` and return the closed record.
 
     Whatever ends it, no record stays open: an error closes it as failed and is raised again,
-    Ctrl-C as interrupted, with `KeyboardInterrupt` raised again.
+    Ctrl-C as interrupted, with `KeyboardInterrupt` raised again. Raises `EnvbuildError`
+    `disk.full` or `disk.refused` where the log, the outputs or the record can't be written.
     """
-    run = _open_run(plan, runs=runs, target=target, command=tuple(command), image_id=image_id)
-    try:
-        outcome = execute(run)
-    except KeyboardInterrupt:
-        run.finish(Outcome(status="interrupted", exit_code=None, reason="interrupted by the user"))
-        raise
-    except BaseException as error:
-        text = error.message if isinstance(error, EnvbuildError) else repr(error)
-        run.finish(Outcome(status="failed", exit_code=None, reason=text))
-        raise
-    run.finish(outcome)
+    with disk_errors(runs):
+        run = _open_run(plan, runs=runs, target=target, command=tuple(command), image_id=image_id)
+        try:
+            with disk_errors(run.folder.root):
+                outcome = execute(run)
+        except BaseException as error:
+            # On a full disk this may fail as well; then the record says nothing wrong, but less.
+            with contextlib.suppress(OSError):
+                run.finish(_explain_failure(error))
+            raise
+        run.finish(outcome)
     if outcome.status == "interrupted":
         raise KeyboardInterrupt
     return run.record
+
+
+def _explain_failure(error: BaseException) -> Outcome:
+    if isinstance(error, KeyboardInterrupt):
+        return _interrupted(None)
+    text = error.message if isinstance(error, EnvbuildError) else repr(error)
+    return Outcome(status="failed", exit_code=None, reason=text)
 
 
 def _open_run(

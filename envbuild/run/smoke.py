@@ -16,6 +16,7 @@ from envbuild.engine.client import Engine
 from envbuild.engine.container import Container, open_container
 from envbuild.errors import RunError
 from envbuild.kit.canonical import digest_bytes, digest_file, digest_json
+from envbuild.kit.disk import disk_errors
 from envbuild.kit.files import write_atomic
 from envbuild.kit.progress import Progress, Silent
 from envbuild.run.answers import find_problem, plan_message
@@ -127,12 +128,19 @@ def smoke(
     A service that fails is a report with failed checks. Raises `EngineError` if the engine can't
     run it at all, and `RunError("smoke.remote-engine")` for an engine on another machine.
     """
+    with disk_errors(folder):
+        return _test_and_report(plan, engine, folder, progress or Silent())
+
+
+def _test_and_report(
+    plan: SmokePlan, engine: Engine, folder: Path, progress: Progress
+) -> SmokeReport:
     service, started = plan.service, find_time()
     log = folder / f"{service.environment}.log"
     checks = list(check_statically(plan))
     ran = all(check.passed for check in checks)
     if ran:
-        checks += _check_live(plan, engine, log, progress or Silent())
+        checks += _check_live(plan, engine, log, progress)
     report = SmokeReport(
         environment=service.environment,
         passed=all(check.passed for check in checks),

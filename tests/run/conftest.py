@@ -10,6 +10,9 @@ import pytest
 
 from envbuild.run.plan import TrainPlan, plan_train
 from envbuild.spec.model import Train
+from tests.rig.disk import small_disk
+
+__all__ = ["PlanTraining", "plan_training", "runs", "small_disk"]
 
 PlanTraining = Callable[..., TrainPlan]
 

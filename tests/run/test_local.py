@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from envbuild.errors import RunError
+from envbuild.errors import EnvbuildError, RunError
 from envbuild.run.local import train_local
 from envbuild.run.record import RunFolder, RunRecord, list_runs, load_record
 from envbuild.spec.model import Resources
@@ -153,6 +153,22 @@ def test_sink_that_fails_ends_the_script(
         train_local(plan, prefix=prefix, runs=runs, sink=fail)
     (record,) = list_runs(runs)
     assert record.status == "failed"
+
+
+def test_full_disk_is_told_and_ends_the_script(
+    plan_training: PlanTraining, prefix: Path, small_disk: Path
+) -> None:
+    code = "import os; print(os.getpid()); print('x' * 300_000, flush=True)"
+    lines: list[bytes] = []
+    with pytest.raises(EnvbuildError) as caught:
+        train_local(
+            plan_training(f"{code}; import time; time.sleep(600)"),
+            prefix=prefix,
+            runs=small_disk,
+            sink=lines.append,
+        )
+    assert caught.value.code == "disk.full"
+    assert _is_dead(int(lines[0]))
 
 
 def test_prefix_without_python_is_named(

@@ -14,7 +14,7 @@ import pytest
 
 from envbuild.engine.client import Engine
 from envbuild.engine.leftovers import RUN_LABEL, remove_container
-from envbuild.errors import EngineError, RunError
+from envbuild.errors import EngineError, EnvbuildError, RunError
 from envbuild.run.plan import TrainPlan
 from envbuild.run.record import RunFolder, RunRecord, list_runs, load_record
 from envbuild.run.train import train
@@ -190,6 +190,19 @@ def test_engine_that_refuses_leaves_a_closed_record(
     (record,) = list_runs(runs)
     assert record.status == "failed"
     assert "no image" in record.reason
+
+
+def test_full_disk_is_told_and_leaves_neither_container_nor_half_an_output(
+    engine: Engine, python_image: LoadedImage, plan_training: PlanTraining, small_disk: Path
+) -> None:
+    plan = plan_training("open('big', 'w').write('x' * 300_000)", outputs=("big",))
+    with pytest.raises(EnvbuildError) as caught:
+        train(plan, engine=engine, image_id=python_image.image_id, python=PYTHON, runs=small_disk)
+    assert caught.value.code == "disk.full"
+    (record,) = list_runs(small_disk)
+    assert record.status == "failed"
+    assert not _containers(engine, record.id)
+    assert list(RunFolder(root=small_disk / record.id).outputs.iterdir()) == []
 
 
 def test_source_that_changes_meanwhile_does_not_run(
