@@ -60,7 +60,7 @@ def plan_image(
     Raises `SpecError` where the spec has no such platform.
     """
     part = lock.platforms.get(platform.subdir)
-    if part is None or not platform.has_image:
+    if part is None:
         raise SpecError(
             "image.platform",
             f"`{name}` can't be built for `{platform.subdir}`: "
@@ -86,7 +86,7 @@ def find_image(plan: ImagePlan, store: Store) -> Descriptor | None:
     found = store.find(plan.reference)
     if found is None or not store.has(found.digest):
         return None
-    manifest = json.loads(store.path(found.digest).read_bytes())
+    manifest = json.loads(store.read(found.digest))
     blobs = [manifest["config"], *manifest["layers"]]
     return found if all(store.has(blob["digest"]) for blob in blobs) else None
 

@@ -41,13 +41,17 @@ def fetch_artifacts(
     """
     wheels = [a for a in artifacts if isinstance(a, Wheel)]
     others = [a for a in artifacts if not isinstance(a, Wheel)]
-    # One download, one line: wheels are most of the bytes, and report for all.
-    quiet: Progress = Silent() if wheels else progress
+    arrived: list[str] = []
 
     def fetch(batch: _Batch, _check: Callable[[], None]) -> Mapping[str, Path]:
         if isinstance(batch, list):
             return _fetch_wheels(batch, supply, progress, task)
-        return {batch.sha256: _fetch_one(batch, supply, quiet, task)}
+        # Many small ones at a time: one line says how many, not each what it is.
+        file = _fetch_one(batch, supply, Silent(), task)
+        arrived.append(batch.sha256)
+        if not wheels:
+            progress.update(task, "fetching packages", len(arrived), len(others))
+        return {batch.sha256: file}
 
     batches: list[_Batch] = [*([wheels] if wheels else []), *others]
     found = run_crew(fetch, batches, threads=_DOWNLOADS)

@@ -41,6 +41,15 @@ class Cache:
         return self.root / "locks"
 
     @property
+    def prefixes(self) -> Path:
+        """Environments unpacked to run on this machine, `envs/<digest>/`.
+
+        Here and not in the repository, because a prefix is written into files, some of which have
+        little room for it, and the path of a repository may be long.
+        """
+        return self.root / "envs"
+
+    @property
     def logs(self) -> Path:
         """Whole output of child processes that failed."""
         return self.root / "logs"
@@ -67,11 +76,6 @@ class Repository:
     def smokes(self) -> Path:
         """Reports of smoke tests, `.envbuild/smoke/<name>.json`."""
         return self.root / ".envbuild" / "smoke"
-
-    @property
-    def prefixes(self) -> Path:
-        """Environments unpacked on this machine, `.envbuild/envs/<name>/`."""
-        return self.root / ".envbuild" / "envs"
 
 
 def find_cache() -> Cache:

@@ -74,8 +74,9 @@ def find_platform() -> Platform:
     if host is None or not host.has_image:
         raise SpecError(
             "image.host",
-            "images are built for the machine they are built on, and this one is not Linux",
-            hint="build on a Linux machine, or use `nox -s train -- NAME --target local`",
+            "images are built for the machine they are built on, and containers can't be its kind",
+            hint="build on Linux (x86-64 or arm64), or run without a container: "
+            "`nox -s train -- NAME --target local`",
         )
     return host
 

@@ -47,8 +47,10 @@ def run(context: Context) -> None:
 def _read_identity(context: Context, text: str | None, platform: str | None) -> dict[str, Any]:
     """Return the identity's fields, and under `digest` what they are hashed to."""
     name, _, commit = (text or "").partition("@")
-    if commit:
+    if commit and name:  # it may be an environment that is no longer there
         spec, lock = _load_commit(context, name, commit)
+    elif commit:
+        spec, lock = _load_commit(context, context.select_one(None), commit)
     else:
         name = context.select_one(name or None)
         spec = context.load(name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +20,8 @@ def guarded(session: nox.Session, name: str, root: Path, work: Callable[[Context
     """Run `work`; an `EnvbuildError` ends the session with its message and no traceback."""
     for library in _TALKATIVE:
         logging.getLogger(library).setLevel(logging.WARNING)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be text: show its bytes
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         work(Context(name=name, root=root, arguments=tuple(session.posargs)))
     except EnvbuildError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+from difflib import get_close_matches
 
 from envbuild.errors import LockError
 from envbuild.kit.files import exclusive
@@ -36,10 +38,35 @@ def run(context: Context) -> None:
     upgrade = Upgrade(everything=arguments.upgrade, packages=frozenset(arguments.upgrade_package))
     names = context.select(arguments.names)
     with show_progress() as progress:
+        upgrades = dict.fromkeys(names, upgrade)
+        if upgrade.packages and not arguments.names:
+            upgrades = _share_out(context, names, upgrade)
         moved = run_many(
-            names, lambda name: _lock(context, name, upgrade, progress), progress=progress
+            names, lambda name: _lock(context, name, upgrades[name], progress), progress=progress
         )
     _print_changes(moved)
+
+
+def _share_out(context: Context, names: Sequence[str], upgrade: Upgrade) -> dict[str, Upgrade]:
+    """Return what moves in each environment where none was named: the packages that it has."""
+    has = {name: _find_packages(context, name) for name in names}
+    known = frozenset().union(*has.values())
+    for package in sorted(upgrade.packages - known):
+        near = get_close_matches(package, sorted(known), n=3)
+        raise LockError(
+            "lock.unknown-package",
+            f"`{package}` is in no lock, so it can't be upgraded",
+            hint=f"did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else None,
+        )
+    return {name: replace(upgrade, packages=upgrade.packages & has[name]) for name in names}
+
+
+def _find_packages(context: Context, name: str) -> frozenset[str]:
+    try:
+        lock = load_lock(context.repository.lock_folder(name), name=name, cache=context.cache)
+    except LockError:
+        return frozenset()
+    return frozenset(a.name for part in lock.platforms.values() for a in part.artifacts)
 
 
 def _lock(context: Context, name: str, upgrade: Upgrade, progress: Progress) -> tuple[Change, ...]:

@@ -15,7 +15,7 @@ from envbuild.sessions.build import find_platform, plan_environment
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import show_progress
 from envbuild.sessions.engine import open_image
-from envbuild.spec.platforms import find_host_platform
+from envbuild.spec.platforms import PLATFORMS, find_host_platform
 
 if TYPE_CHECKING:
     from envbuild.run.plan import TrainPlan
@@ -30,7 +30,11 @@ def run(context: Context) -> None:
     name = context.select_one(arguments.name)
     host = find_host_platform() if arguments.target == "local" else find_platform()
     if host is None:
-        raise SpecError("image.host", "envbuild doesn't know this machine's platform")
+        raise SpecError(
+            "image.host",
+            "envbuild doesn't know this machine's platform",
+            hint=f"it knows {', '.join(f'`{p}`' for p in PLATFORMS)}",
+        )
     image = plan_environment(context, name, host)
     if image.spec.train is None:
         raise SpecError(
@@ -39,7 +43,7 @@ def run(context: Context) -> None:
             hint='add one, with at least `script = "train.py"`',
         )
     plan = _plan(context, image, extra)
-    if arguments.reuse and (done := _find_done(context, plan)) is not None:
+    if arguments.reuse and (done := _find_done(context, plan, arguments.target)) is not None:
         print(f"{name}: run {done.id} did exactly this and completed: nothing to do")
         return
     with show_progress() as progress:
@@ -74,7 +78,19 @@ def _parse(context: Context) -> tuple[Namespace, list[str]]:
         cut = ours.index("--")
         ours, rest = ours[:cut], ours[cut + 1 :]
     arguments, unknown = parser.parse_known_args(ours)
-    return arguments, [*unknown, *rest]
+    extra = [*unknown, *rest]
+    for text in extra:
+        if not _is_text(text):
+            raise SpecError("session.arguments", f"the script's argument {text!r} is no UTF-8 text")
+    return arguments, extra
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a byte of the command line that Python could not decode
+        return False
+    return True
 
 
 def _plan(context: Context, image: ImagePlan, extra: list[str]) -> TrainPlan:
@@ -92,11 +108,17 @@ def _plan(context: Context, image: ImagePlan, extra: list[str]) -> TrainPlan:
     )
 
 
-def _find_done(context: Context, plan: TrainPlan) -> RunRecord | None:
-    from envbuild.run.record import find_latest
+def _find_done(context: Context, plan: TrainPlan, target: str) -> RunRecord | None:
+    """Return the latest completed run if it did just this, there, and still has its outputs."""
+    from envbuild.run.record import RunFolder, find_latest
 
-    latest = find_latest(context.repository.runs, plan.environment)
-    return latest if latest is not None and latest.inputs == plan.inputs else None
+    runs = context.repository.runs
+    latest = find_latest(runs, plan.environment)
+    if latest is None or (latest.inputs, latest.target) != (plan.inputs, target):
+        return None
+    folder = RunFolder(root=runs / latest.id)
+    whole = all(folder.find_place(output).exists() for output in latest.outputs_found)
+    return latest if whole else None
 
 
 def _train_docker(
@@ -129,14 +151,14 @@ def _train_local(
     )  # fmt: skip
     prefix = ensure_prefix(
         image.recipe,
-        folder=context.repository.prefixes / image.name,
+        folder=context.cache.prefixes,
         fetch=lambda artifacts: fetch_artifacts(
             artifacts, supply=supply, progress=progress, task=image.name
         ),
         progress=progress,
         task=image.name,
     )
-    progress.finish(image.name, f"training in {prefix.relative_to(context.root)}")
+    progress.finish(image.name, f"training in {prefix}")
     return train_local(plan, prefix=prefix, runs=context.repository.runs, sink=_write_line)
 
 

@@ -125,7 +125,7 @@ default-environment = "cpu"
 debian-archives = ["https://mirror.example.com/debian"]
 
 [tool.envbuild.mirrors]
-"https://conda.example.com" = ["https://mirror.example.com/conda", "file:///srv/conda"]
+"https://conda.example.com" = ["https://mirror.example.com/conda"]
 """,
     "tool.envbuild.registries.NAME": """\
 [tool.envbuild.registries."registry.example.com:5000"]

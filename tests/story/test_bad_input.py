@@ -93,6 +93,16 @@ def test_one_failure_does_not_stop_the_others(locked: Project) -> None:
     assert "good: locked" in text
 
 
+def test_upgrading_a_package_moves_it_wherever_it_is_and_nowhere_else(locked: Project) -> None:
+    locked.write("envs/other.toml", SPEC.replace("greet 1.0", "needs-glibc") + SCRATCH)
+    locked.must("-s", "lock")
+    other = (locked.root / "lockfiles/other/envbuild.lock").read_bytes()
+    locked.must("-s", "lock", "--", "--upgrade-package", "greet")
+    assert (locked.root / "lockfiles/other/envbuild.lock").read_bytes() == other
+    text = locked.refused("lock.unknown-package", "-s", "lock", "--", "--upgrade-package", "gret")
+    assert "did you mean `greet`?" in text
+
+
 def test_package_with_another_hash_is_refused(project: Project, pip_index: PipIndex,
                                               conda_channel: CondaChannel) -> None:  # fmt: skip
     project.configure(mirrors={k: list(v) for k, v in conda_channel.mirrors.items()})

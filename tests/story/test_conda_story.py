@@ -170,7 +170,7 @@ def test_same_locks_run_without_an_engine(conda_project: Project) -> None:
     assert "--target local" in refused
     trained = conda_project.must("-s", "train", "--", "story", "--target", "local")
     assert "hello from the spec" in trained.stdout
-    assert str(conda_project.root) in trained.stdout, "it ran in a prefix of this repository"
+    assert str(conda_project.cache) in trained.stdout, "it ran in a prefix of this machine"
 
 
 @pytest.mark.network
