@@ -6,21 +6,21 @@ import io
 import json
 import secrets
 import tarfile
-from collections.abc import Callable, Iterator
+import tracemalloc
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from envbuild.engine.archive import render_tar
-from envbuild.engine.client import Engine
+from envbuild.engine.client import Engine, connect_engine
 from envbuild.engine.layout import plan_archive, read_layout
 from envbuild.engine.load import ensure_loaded, find_image
 from envbuild.errors import EngineError
 from tests.rig.image import PYTHON, LoadedImage, TestLayout
 
 pytestmark = pytest.mark.engine
-
-Load = Callable[..., str]
 
 
 class _Watcher:
@@ -212,3 +212,29 @@ def test_containerd_gets_the_name_with_its_registry(
     with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
         index = json.load(tar.extractfile("index.json"))  # type: ignore[arg-type]
     assert index["manifests"][0]["annotations"]["io.containerd.image.name"] == full
+
+
+def test_two_at_once_load_the_same_image(engine: Engine, layout: TestLayout, name: str) -> None:
+    manifest = layout.add_image([_unique_layer(layout, 3_000_000)])
+
+    def load(_: int) -> str:
+        with connect_engine() as mine:
+            return ensure_loaded(
+                mine, layout=layout.root, manifest_digest=manifest, name=name
+            ).image_id
+
+    with ThreadPoolExecutor(3) as pool:
+        assert len(set(pool.map(load, range(3)))) == 1
+    assert engine.client.images.list(name)
+
+
+def test_memory_does_not_grow_with_the_image(engine: Engine, layout: TestLayout, name: str) -> None:
+    manifest = layout.add_image([_unique_layer(layout, 64_000_000)])
+    connect_engine().close()  # imports are not the load's memory
+    tracemalloc.start()
+    try:
+        ensure_loaded(engine, layout=layout.root, manifest_digest=manifest, name=name)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 16_000_000
