@@ -46,6 +46,12 @@ start_engine() {
         unset DOCKER_HOST
         return 1
     }
+    # Two engines on one bridge give their containers the same addresses.
+    if grep -qsx dockerd /proc/[0-9]*/comm; then
+        echo "an engine runs here that does not answer: set DOCKER_HOST to its address" >&2
+        unset DOCKER_HOST
+        return 1
+    fi
     echo "starting Docker Engine" >&2
     dockerd --data-root "$state/docker" --exec-root "$state/exec" --host "$DOCKER_HOST" \
         --pidfile "$state/dockerd.pid" >"$state/dockerd.log" 2>&1 &
