@@ -26,7 +26,7 @@ def measure(rounds: int) -> None:
         space.nox("-s", "build-env", "--", "bench")
         base = load_base(space)
         context = space.write_context("bench")
-        say(f"{len(list((context / 'wheels').iterdir())) - 1} wheels")
+        say(f"{len(list((context / 'wheels').iterdir()))} wheels")
 
         def assemble(_: int) -> Sample:
             space.forget_images()

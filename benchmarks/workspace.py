@@ -94,9 +94,10 @@ class Workspace:
                 target = wheels / wheel.name
                 if not target.exists():
                     os.link(wheel, target)
-        if not list(wheels.glob("pip-*.whl")):
+        if not (context / "pip.whl").exists():
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "pip"]
-            subprocess.run([*command, "-d", str(wheels)], check=True)
+            subprocess.run([*command, "-d", str(context)], check=True, stderr=subprocess.DEVNULL)
+            next(context.glob("pip-*.whl")).rename(context / "pip.whl")
         (context / "Dockerfile").write_text(_DOCKERFILE)
         return context
 
@@ -106,7 +107,7 @@ ARG BASE
 FROM $BASE
 USER 0
 RUN --mount=type=bind,source=.,target=/context \\
-    python3.11 /context/wheels/pip-*.whl/pip install --quiet --disable-pip-version-check \\
+    python3.11 /context/pip.whl/pip install --quiet --disable-pip-version-check \\
     --root-user-action ignore --no-cache-dir --no-index --no-deps --no-compile --require-hashes \\
     --find-links /context/wheels --prefix /opt/env -r /context/requirements.txt
 """
