@@ -146,6 +146,8 @@ def wait_until_ready(container: Container, plan: ServicePlan, *, log: Path) -> R
             )
         except NoAnswerError as error:
             last = f"`GET {plan.ready_path}` on port {plan.port}: {error}"
+            if error.closed:
+                last += f"; does it listen on 0.0.0.0:{plan.port}, not on 127.0.0.1 alone?"
             patience = min(_LONGEST_TRY_SECONDS, patience * 1.5)
         else:
             if answer.status < 500:

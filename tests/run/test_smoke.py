@@ -186,6 +186,12 @@ def test_service_on_another_port_is_told(check: Check) -> None:
     assert "port 8001" in _failed(report)["becomes ready"]
 
 
+def test_service_that_listens_on_loopback_alone_gets_a_hint(check: Check) -> None:
+    start = "http.server.ThreadingHTTPServer(('127.0.0.1', 8000), Handler).serve_forever()"
+    report = check(start=start, ready_timeout="3s")
+    assert "does it listen on 0.0.0.0:8000" in _failed(report)["becomes ready"]
+
+
 def test_error_page_is_not_ready(check: Check) -> None:
     class_code = "Handler.do_GET = lambda self: self.answer(503, b'wait', 'text/plain')"
     report = check(start=class_code, ready_timeout="6s")
