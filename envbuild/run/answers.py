@@ -114,7 +114,7 @@ def find_difference(wanted: object, got: object, tolerance: float, at: str = "$"
     Numbers may differ by `tolerance`, whole or not; `true` is no number.
     """
     if _is_number(wanted) and _is_number(got):
-        near = abs(got - wanted) <= tolerance  # type: ignore[operator]
+        near = _is_near(wanted, got, tolerance)
         return None if near else f"`{at}` is {got}, not {wanted}{_say(tolerance)}"
     if isinstance(wanted, Mapping) and isinstance(got, Mapping):
         return _find_key_difference(wanted, got, tolerance, at)
@@ -143,6 +143,13 @@ def _find_key_difference(
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_near(wanted: Any, got: Any, tolerance: float) -> bool:
+    try:
+        return bool(abs(got - wanted) <= tolerance)
+    except OverflowError:  # an integer that is larger than every float
+        return False
 
 
 def _say(tolerance: float) -> str:

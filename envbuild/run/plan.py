@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -50,6 +51,8 @@ class TrainPlan:
                 "command": [self.script, *self.arguments],
                 "outputs": list(self.outputs),
                 "variables": dict(self.variables),
+                "limits": [str(limit) for limit in dataclasses.astuple(self.limits)],
+                "max_seconds": str(self.max_seconds),
             }
         )
 

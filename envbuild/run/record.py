@@ -35,6 +35,7 @@ __all__ = [
     "main",
     "mark_interrupted",
     "plan_loss",
+    "render_json",
 ]
 
 FORMAT: Final = 1
@@ -117,8 +118,18 @@ class RunFolder:
 
     def write(self, record: RunRecord) -> None:
         """Write the record as a whole."""
-        value = {"format": FORMAT, **dataclasses.asdict(record)}
-        write_atomic(self.record_file, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        write_atomic(
+            self.record_file, render_json({"format": FORMAT, **dataclasses.asdict(record)})
+        )
+
+
+def render_json(value: Mapping[str, Any]) -> bytes:
+    """Return JSON for people and programs, whatever the file names in it are.
+
+    A byte of a name that is no UTF-8 (a lone surrogate in Python) becomes JSON's own escape.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", "backslashreplace")
 
 
 def find_time() -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import secrets
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
@@ -23,7 +22,7 @@ from envbuild.run.answers import find_problem, plan_message
 from envbuild.run.checks import Check, check_entry_script
 from envbuild.run.endings import explain_exit
 from envbuild.run.http import Message, NoAnswerError, send, send_garbage
-from envbuild.run.record import find_time
+from envbuild.run.record import find_time, render_json
 from envbuild.run.service import (
     Readiness,
     ServicePlan,
@@ -137,10 +136,12 @@ def _test_and_report(
 ) -> SmokeReport:
     service, started = plan.service, find_time()
     log = folder / f"{service.environment}.log"
+    inputs = plan.inputs
     checks = list(check_statically(plan))
     ran = all(check.passed for check in checks)
     if ran:
         checks += _check_live(plan, engine, log, progress)
+        _check_unchanged(plan, inputs)
     report = SmokeReport(
         environment=service.environment,
         passed=all(check.passed for check in checks),
@@ -152,14 +153,23 @@ def _test_and_report(
         image_id=plan.image_id,
         image=plan.image,
         snapshot=service.snapshot.digest,
-        inputs=plan.inputs,
+        inputs=inputs,
         models={n: digest_file(p) for n, p in service.models.items() if p.is_file()},
         log=str(log) if ran else "",
     )
     value = {"format": FORMAT, **dataclasses.asdict(report)}
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    write_atomic(folder / f"{service.environment}.json", text)
+    write_atomic(folder / f"{service.environment}.json", render_json(value))
     return report
+
+
+def _check_unchanged(plan: SmokePlan, inputs: str) -> None:
+    """Refuse a report on models that are others by now: `--reuse` would take it for theirs."""
+    if plan.inputs != inputs:
+        raise RunError(
+            "run.source-changed",
+            f"the models of `{plan.service.environment}` changed while its service was tested",
+            hint=f"test again: `nox -s smoke -- {plan.service.environment}`",
+        )
 
 
 def check_statically(plan: SmokePlan) -> tuple[Check, ...]:

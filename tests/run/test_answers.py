@@ -138,6 +138,11 @@ def test_right_answers_pass(expect: Expect, answer: Answer) -> None:
     assert find_problem(expect, answer) is None
 
 
+def test_number_beyond_every_float_is_a_difference() -> None:
+    assert find_difference({"n": 1.5}, {"n": 10**400}, 0.1) is not None
+    assert find_difference(10**400, 10**400, 0.1) is None
+
+
 def test_time_is_not_judged_where_it_does_not_matter() -> None:
     assert find_problem(Expect(max_ms=1), _answer(), in_time=False) is None
 

@@ -61,6 +61,13 @@ def test_record_comes_back_as_it_was(tmp_path: Path) -> None:
     assert list_runs(tmp_path) == (record,)
 
 
+def test_names_that_are_no_text_can_be_recorded(tmp_path: Path) -> None:
+    record = _record(tmp_path, notes=("`\udcff\udcfe` was left out", "caf\u00e9"))
+    assert load_record(tmp_path, record.id) == record
+    text = RunFolder(root=tmp_path / record.id).record_file.read_text(encoding="utf-8")
+    assert "caf\u00e9" in text
+
+
 def test_ids_are_unique_and_sort_by_age(tmp_path: Path) -> None:
     ids = [create_run(tmp_path)[0] for _ in range(200)]
     assert len(set(ids)) == 200
