@@ -22,9 +22,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from envbuild.engine.family import end_family
+
 __all__ = ["Guard", "main", "start_guard"]
 
-_BYE: Final = b"bye\n"
+_BYE: Final = b"bye"
 _WATCH_SECONDS: Final = 1.0
 _LATE_SECONDS: Final = 5.0
 """How long a container may still appear after its creator died in the middle of creating it."""
@@ -38,10 +40,14 @@ class Guard:
     process: subprocess.Popen[bytes]
     pipe: int
 
+    def watch(self, group: int) -> None:
+        """Have the guard end this process group too."""
+        os.write(self.pipe, b"%d\n" % group)
+
     def dismiss(self) -> None:
         """Tell the guard that all is clean; it ends without doing anything."""
         with contextlib.suppress(OSError):
-            os.write(self.pipe, _BYE)
+            os.write(self.pipe, _BYE + b"\n")
         self.call()
 
     def call(self) -> None:
@@ -53,16 +59,16 @@ class Guard:
 def start_guard(
     *,
     container: str | None = None,
-    group: int | None = None,
+    run_id: str | None = None,
     environment: Mapping[str, str] | None = None,
     on_loss: Sequence[str] = (),
 ) -> Guard:
-    """Start a guard over a container (by name) or a process group (by ID), or both.
+    """Start a guard over a container (by name), or over the processes of a run (by its ID).
 
     `environment` is added to the guard's own (to reach the same engine); `on_loss` is a command
     that it runs last of all, after it had to clean up.
     """
-    orders = {"container": container, "group": group, "on_loss": list(on_loss)}
+    orders = {"container": container, "run_id": run_id, "on_loss": list(on_loss)}
     source, pipe = os.pipe()
     try:
         process = subprocess.Popen(
@@ -90,10 +96,13 @@ def main() -> int:
     if not line:
         return 0
     orders = json.loads(line)
-    if _says_bye(rest, parent=orders["parent"]):
+    said_bye, group = _listen(rest, parent=orders["parent"])
+    if said_bye:
         return 0
-    if orders["group"]:
-        _end_group(orders["group"])
+    if group:
+        _end_group(group)
+    if orders["run_id"]:
+        end_family(orders["run_id"], grace=_GRACE_SECONDS)
     if orders["container"]:
         _remove_container(orders["container"])
     if orders["on_loss"]:
@@ -112,19 +121,24 @@ def _read_orders() -> tuple[bytes, bytes]:
     return line, rest
 
 
-def _says_bye(heard: bytes, *, parent: int) -> bool:
-    """Wait for the word or the parent's end; True if the word came."""
-    while not heard.startswith(_BYE):
+def _listen(heard: bytes, *, parent: int) -> tuple[bool, int | None]:
+    """Wait for the word or the parent's end: if the word came, and the group to end if not."""
+    group = None
+    while True:
+        *lines, heard = heard.split(b"\n")
+        for line in lines:
+            if line == _BYE:
+                return True, None
+            group = int(line)
         ready, _, _ = select.select([0], [], [], _WATCH_SECONDS)
         if ready:
             piece = os.read(0, 64)
             if not piece:
-                return False
+                return False, group
             heard += piece
         elif os.getppid() != parent:
             # A forked child of the parent may still hold the pipe open.
-            return False
-    return True
+            return False, group
 
 
 def _end_group(group: int) -> None:

@@ -1,27 +1,30 @@
 """Run a training script without a container, with the Python of a prefix on this machine.
 
 The script works in a copy of the snapshot inside of its run's folder, in a process group of its
-own, so that all of its children end with it. Limits of memory and processors don't hold here.
+own and with a mark in its environment, so that all that it starts ends with it. Limits of
+memory and processors don't hold here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import signal
-import stat
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from envbuild.engine.guard import start_guard
+from envbuild.engine.family import MARK, end_family
+from envbuild.engine.guard import Guard, start_guard
 from envbuild.engine.logs import LineSink, LogPump
 from envbuild.engine.outputs import Collected
 from envbuild.errors import RunError
-from envbuild.run.collect import collect_outputs
+from envbuild.run.collect import collect_outputs, move_output
 from envbuild.run.plan import TrainPlan
 from envbuild.run.record import RunRecord
 from envbuild.run.recorder import Outcome, Run, judge, run_recorded
@@ -32,6 +35,9 @@ __all__ = ["train_local"]
 GRACE_SECONDS: Final = 10.0
 _HASTE_SECONDS: Final = 2.0
 _SLICE_SECONDS: Final = 1.0
+_POLL_MS: Final = 200
+_REST: Final = 1 << 20
+"""Bytes that are read at most once the script has ended: more than a pipe holds."""
 
 
 def train_local(
@@ -50,12 +56,15 @@ def train_local(
             note = "limits of memory, processors and GPUs don't hold without a container"
             run.update(notes=(*run.record.notes, note))
         work = run.folder.work
-        work.mkdir()
+        guard = start_guard(run_id=run.record.id, on_loss=run.on_loss)
         try:
+            work.mkdir()
             copy_snapshot(plan.snapshot, work)
-            return _execute(plan, run, command, prefix, sink)
+            return _execute(plan, run, guard, _start(plan, run, command, prefix), sink)
         finally:
+            end_family(run.record.id)
             shutil.rmtree(work, ignore_errors=True)
+            guard.dismiss()
 
     return run_recorded(plan, execute, runs=runs.resolve(), target="local", command=command)
 
@@ -94,42 +103,62 @@ class _Pipe:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._stopped = threading.Event()
 
     def __iter__(self) -> Iterator[tuple[bytes | None, bytes | None]]:
-        while data := os.read(self._descriptor, 1 << 16):
-            yield data, None
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        left = _REST
+        while left > 0:
+            stopped = self._stopped.is_set()
+            if poll.poll(0 if stopped else _POLL_MS):
+                if not (data := os.read(self._descriptor, 1 << 16)):
+                    return
+                left -= len(data) if stopped else 0
+                yield data, None
+            elif stopped:
+                return
 
     def stop(self) -> None:
-        """Nothing: the pipe ends with the process group."""
+        """End with what is in the pipe by now, should a stranger hold it open."""
+        self._stopped.set()
 
     def close(self) -> None:
         """Nothing: the descriptor is closed with the child."""
 
 
-def _execute(
-    plan: TrainPlan, run: Run, command: tuple[str, ...], prefix: Path, sink: LineSink | None
-) -> Outcome:
+def _start(
+    plan: TrainPlan, run: Run, command: tuple[str, ...], prefix: Path
+) -> subprocess.Popen[bytes]:
     run.mark_running()
-    process = subprocess.Popen(
+    return subprocess.Popen(
         command,
         cwd=run.folder.work,
-        env=_environment(plan, prefix),
+        env={**_environment(plan, prefix), MARK: run.record.id},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
         bufsize=0,
     )
+
+
+def _execute(
+    plan: TrainPlan,
+    run: Run,
+    guard: Guard,
+    process: subprocess.Popen[bytes],
+    sink: LineSink | None,
+) -> Outcome:
     with process:
-        guard = start_guard(group=process.pid, on_loss=run.on_loss)
         try:
+            guard.watch(process.pid)
             outcome = _wait(plan, run, process, sink)
         finally:
             _end_group(process, grace=0)
-            guard.dismiss()
 
     def fetch(output: str, target: Path) -> Collected:
-        return _move_output(run.folder.work / output, target)
+        return move_output(run.folder.work, output, target)
 
     return collect_outputs(plan.outputs, run.folder, outcome, fetch)
 
@@ -137,8 +166,8 @@ def _execute(
 def _wait(
     plan: TrainPlan, run: Run, process: subprocess.Popen[bytes], sink: LineSink | None
 ) -> Outcome:
-    source = process.stdout.fileno() if process.stdout is not None else -1
-    pump = LogPump(_Pipe(source), log=run.folder.log_file, sink=sink)
+    pipe = _Pipe(process.stdout.fileno() if process.stdout is not None else -1)
+    pump = LogPump(pipe, log=run.folder.log_file, sink=sink)
     pump.start()
     timed_out = interrupted = False
     try:
@@ -148,8 +177,10 @@ def _wait(
     except KeyboardInterrupt:
         interrupted = True
         _end_group(process, grace=_HASTE_SECONDS)
-    # Children that the script left behind would hold the pipe open.
+    # Children that the script left behind would go on, and hold the pipe open.
     _end_group(process, grace=0)
+    end_family(run.record.id)
+    pipe.stop()
     pump.finish()
     if pump.error is not None:
         raise pump.error
@@ -182,31 +213,3 @@ def _end_group(process: subprocess.Popen[bytes], *, grace: float) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     if grace:
         process.wait()
-
-
-def _move_output(made: Path, target: Path) -> Collected:
-    """Move an output into the run's folder, without what a container would not give either."""
-    if made.is_symlink() or not made.exists():
-        return Collected(found=False)
-    if target.exists():
-        return Collected(found=False, notes=(f"`{target}` is there already",))
-    notes = tuple(_sweep(made)) if made.is_dir() else ()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    made.rename(target)
-    return Collected(found=True, notes=notes)
-
-
-def _sweep(folder: Path) -> Iterator[str]:
-    """Remove devices, pipes, sockets and links out of the folder; yield a note for each."""
-    root = folder.resolve()
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink():
-            if not path.readlink().is_absolute() and path.resolve().is_relative_to(root):
-                continue
-            why = "it links out of the outputs"
-        elif stat.S_ISREG(path.stat().st_mode) or path.is_dir():
-            continue
-        else:
-            why = "it is neither file, folder nor link"
-        path.unlink()
-        yield f"`{folder.name}/{path.relative_to(folder)}` was left out: {why}"

@@ -144,7 +144,7 @@ child = subprocess.Popen(
     [sys.executable, "-c", sys.argv[1]], start_new_session=True, stdout=subprocess.PIPE,
 )
 child.stdout.readline()
-start_guard(group=child.pid)
+start_guard().watch(child.pid)
 forked = os.fork()
 if not forked:
     time.sleep(600)  # holds the guard's pipe open

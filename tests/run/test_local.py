@@ -120,6 +120,99 @@ def test_child_that_outlives_the_script_is_ended(
     assert _is_dead(int(lines[0]))
 
 
+def test_daemon_that_left_the_group_is_ended(
+    plan_training: PlanTraining, prefix: Path, runs: Path
+) -> None:
+    plan = plan_training(
+        """
+        import os, time
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                print(os.getpid(), flush=True)
+                while True:
+                    print("still here", flush=True)
+                    time.sleep(0.01)
+            os._exit(0)
+        time.sleep(1)
+        """
+    )
+    lines: list[bytes] = []
+    record = train_local(plan, prefix=prefix, runs=runs, sink=lines.append)
+    try:
+        assert record.status == "completed"
+        assert _is_dead(int(lines[0]))
+    finally:
+        if not _is_dead_now(int(lines[0])):
+            os.kill(int(lines[0]), signal.SIGKILL)
+
+
+def test_pipe_that_a_stranger_holds_open_is_given_up(
+    plan_training: PlanTraining, prefix: Path, runs: Path
+) -> None:
+    plan = plan_training(
+        """
+        import os, time
+        if os.fork() == 0:
+            os.setsid()
+            os.environ.clear()
+            code = "import os, time; print(os.getpid(), flush=True)\\nwhile True: print('x' * 999)"
+            os.execve(os.path.realpath("/proc/self/exe"), ["python", "-c", code], {})
+        time.sleep(1)
+        """
+    )
+    lines: list[bytes] = []
+    record = train_local(plan, prefix=prefix, runs=runs, sink=lines.append)
+    assert record.status == "completed"
+    assert _is_dead(int(lines[0])), "nobody reads what it writes any more"
+
+
+def test_links_in_outputs_lose_nothing_else(
+    plan_training: PlanTraining, prefix: Path, runs: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "model").write_text("of somebody else")
+    plan = plan_training(
+        f"""
+        import os
+        os.mkdir("outputs")
+        open("outputs/model", "w").write("weights")
+        os.symlink("b", "outputs/a")
+        os.symlink("a", "outputs/b")
+        open(b"outputs/\\xff", "w").write("odd")
+        os.symlink("/nowhere", b"outputs/\\xfe")
+        os.symlink({str(elsewhere)!r}, "far")
+        """,
+        outputs=("outputs", "far/model"),
+    )
+    record = train_local(plan, prefix=prefix, runs=runs)
+    assert (record.status, record.outputs_missing) == ("completed", ("far/model",))
+    folder = RunFolder(root=runs / record.id)
+    assert (folder.outputs / "model").read_text() == "weights"
+    assert sorted(os.fsencode(p.name) for p in folder.outputs.iterdir()) == [b"model", b"\xff"]
+    assert (elsewhere / "model").exists()
+    assert len(record.notes) == 4, record.notes
+    assert load_record(runs, record.id) == record
+
+
+def test_inputs_tell_every_change_of_a_run(plan_training: PlanTraining) -> None:
+    code = "print(1)"
+    plans = [
+        plan_training(code),
+        plan_training(code, arguments=("x",)),
+        plan_training(code, outputs=("o",)),
+        plan_training(code, max_duration="5s"),
+        plan_training(code, resources=Resources(memory="1g")),
+        plan_training(code, resources=Resources(cpus=1.5)),
+        plan_training(code, resources=Resources(gpus=1)),
+        plan_training(code, resources=Resources(shm_size="1g")),
+        plan_training("print(2)"),
+    ]
+    assert len({plan.inputs for plan in plans}) == len(plans)
+    assert plan_training(code).inputs == plans[0].inputs
+
+
 def _is_dead(pid: int) -> bool:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
