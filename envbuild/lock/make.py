@@ -7,8 +7,7 @@ decide which wheels fit, and conda's Python packages are constraints for pip.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Final
 
 from envbuild.errors import LockError
 from envbuild.kit.canonical import digest_bytes
+from envbuild.kit.crew import run_crew
 from envbuild.kit.places import Cache
 from envbuild.kit.progress import Progress
 from envbuild.lock.conda_file import DEFAULT_GLIBC
@@ -97,8 +97,11 @@ def make_lock(
         conda_text, conda, conda_tools = _solve_conda(job)
         tools |= conda_tools
         platforms = [PLATFORMS[subdir] for subdir in sorted(spec.platforms)]
-        with ThreadPoolExecutor(max_workers=max(1, len(platforms))) as pool:
-            parts = list(pool.map(lambda p: _lock_platform(job, p, conda), platforms))
+
+        def work(platform: Platform, _check: Callable[[], None]) -> _Part:
+            return _lock_platform(job, platform, conda)
+
+        parts = run_crew(work, platforms, threads=len(platforms))
     files = {CONDA_FILE: conda_text} if conda_text is not None else {}
     for part in parts:
         tools |= part.tools

@@ -283,7 +283,9 @@ class Wire:
         )
         try:
             response = self._send("GET", request.url, {}, None, request)
-        except Transient:
+        except Transient as failure:
+            if failure.error.code == "registry.timeout":
+                raise  # what speaks TLS refuses plain words at once
             # Some servers drop a connection that doesn't begin with TLS.
             return "https" if self._speaks_tls(request) else "http"
         try:

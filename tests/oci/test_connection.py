@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from envbuild.errors import RegistryError
 from envbuild.oci.descriptor import OCI_MANIFEST, Descriptor
 from tests.oci.conftest import Open
 from tests.rig.registry import FaultyRegistry, make_tls
-from tests.rig.scripted import Handler, cut
+from tests.rig.scripted import Handler, cut, hang
 
 BODY = b'{"schemaVersion":2,"config":{},"layers":[]}'
 DIGEST = "sha256:" + hashlib.sha256(BODY).hexdigest()
@@ -41,6 +42,15 @@ def test_connections_are_kept(reach: Open) -> None:
             assert remote.find_manifest("a", str(number)) is None
     assert len(clients) >= 20
     assert len(set(clients)) == 1
+
+
+def test_a_silent_registry_is_asked_twice_and_no_more(server: FaultyRegistry, reach: Open) -> None:
+    for method in ("GET", "HEAD"):
+        server.script(method, "/", hang, forever=True)
+    with pytest.raises(RegistryError) as caught:
+        reach(server.host).find_manifest("a", "1")
+    assert caught.value.code == "registry.timeout"
+    assert len(server.seen) == 2
 
 
 @pytest.mark.parametrize("says", [True, False], ids=["says-so", "drops"])
