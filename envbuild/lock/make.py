@@ -7,13 +7,13 @@ decide which wheels fit, and conda's Python packages are constraints for pip.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
-from envbuild.errors import LockError
+from envbuild.errors import EnvbuildError, LockError
 from envbuild.kit.canonical import digest_bytes
 from envbuild.kit.crew import run_crew
 from envbuild.kit.places import Cache
@@ -98,10 +98,14 @@ def make_lock(
         tools |= conda_tools
         platforms = [PLATFORMS[subdir] for subdir in sorted(spec.platforms)]
 
-        def work(platform: Platform, _check: Callable[[], None]) -> _Part:
-            return _lock_platform(job, platform, conda)
+        def work(platform: Platform, _check: Callable[[], None]) -> _Part | EnvbuildError:
+            # A failure waits for the others, whose folder would be gone under their hands.
+            try:
+                return _lock_platform(job, platform, conda)
+            except EnvbuildError as error:
+                return error
 
-        parts = run_crew(work, platforms, threads=len(platforms))
+        parts = _raise_first(run_crew(work, platforms, threads=len(platforms)))
     files = {CONDA_FILE: conda_text} if conda_text is not None else {}
     for part in parts:
         tools |= part.tools
@@ -171,6 +175,13 @@ class _Part:
     lock: PlatformLock
     requirements: bytes | None
     tools: Mapping[str, str]
+
+
+def _raise_first(results: Sequence[_Part | EnvbuildError]) -> list[_Part]:
+    for result in results:
+        if isinstance(result, EnvbuildError):
+            raise result
+    return [result for result in results if isinstance(result, _Part)]
 
 
 def _lock_platform(job: _Job, platform: Platform, conda: _Conda) -> _Part:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import nox
 
@@ -23,7 +27,8 @@ def guarded(session: nox.Session, name: str, root: Path, work: Callable[[Context
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be text: show its bytes
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        work(Context(name=name, root=root, arguments=tuple(session.posargs)))
+        with _terminated_as_interrupted():
+            work(Context(name=name, root=root, arguments=tuple(session.posargs)))
     except EnvbuildError as error:
         session.error(str(error))
     except SystemExit as stop:  # 0 after --help; else a script's exit code, which is Nox's then
@@ -33,6 +38,23 @@ def guarded(session: nox.Session, name: str, root: Path, work: Callable[[Context
         if error.errno is None or not error.filename:
             raise
         session.error(_describe(error))
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Take SIGTERM, by which CI systems cancel, for a Ctrl-C: clean up, then end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_number: int, _frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _describe(error: OSError) -> str:

@@ -60,3 +60,26 @@ def test_ctrl_c_does_not_wait_for_a_silent_server() -> None:
         _, stderr = child.communicate(timeout=60)
     assert b"KeyboardInterrupt" in stderr
     assert b"RuntimeError" not in stderr
+
+
+def test_ctrl_c_ends_the_crews_within_a_crew_and_what_they_would_do_next() -> None:
+    program = (
+        "import os, time, sys\nfrom pathlib import Path\nfrom envbuild.kit.crew import run_crew\n"
+        "from envbuild.kit.process import run_tool\n"
+        "def inner(n, check):\n"
+        "    os.write(1, b'begun\\n')\n    time.sleep(1)\n    os.write(1, b'inner-%d\\n' % n)\n"
+        "def outer(n, check):\n"
+        "    try:\n        run_crew(inner, [1, 2, 3], threads=1)\n"
+        "    except BaseException as error:\n"
+        "        os.write(1, type(error).__name__.encode() + b'\\n')\n        raise\n"
+        "    os.write(1, b'went on\\n')\n"
+        "run_crew(outer, [1], threads=1)\n"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"begun\n"
+        child.send_signal(signal.SIGINT)
+        stdout, stderr = child.communicate(timeout=60)
+    assert b"KeyboardInterrupt" in stderr
+    assert stdout.split() == [b"inner-1", b"Stopped"], stdout

@@ -1,4 +1,4 @@
-"""Ctrl-C: every session ends at once, says so in a line, and leaves nothing behind."""
+"""Ctrl-C and SIGTERM: every session ends at once, says so in a line, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
+
+import pytest
 
 from tests.rig.project import Project
 from tests.rig.registry import FaultyRegistry
@@ -20,9 +23,13 @@ interpreter = "/usr/bin/python3"
 """
 
 
-def test_ctrl_c_does_not_wait_for_a_registry_that_is_silent(
-    project: Project, faulty_registry: FaultyRegistry
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_registry_that_is_silent_is_not_waited_for(
+    project: Project, faulty_registry: FaultyRegistry, tmp_path: Path, number: signal.Signals
 ) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    project.variables["TMPDIR"] = str(scratch)
     for method in ("GET", "HEAD"):
         faulty_registry.script(method, "/", hang, forever=True)
     project.write("envs/slow.toml", SPEC.format(host=faulty_registry.host))
@@ -34,7 +41,7 @@ def test_ctrl_c_does_not_wait_for_a_registry_that_is_silent(
         deadline = time.monotonic() + 60
         while not faulty_registry.seen and time.monotonic() < deadline:
             time.sleep(0.02)
-        os.kill(run.pid, signal.SIGINT)
+        os.kill(run.pid, number)
         said, _ = run.communicate(timeout=40)
     finally:
         run.kill()
@@ -42,3 +49,4 @@ def test_ctrl_c_does_not_wait_for_a_registry_that_is_silent(
     assert run.returncode == 130, said
     assert "Traceback" not in said
     assert not (project.root / "lockfiles").exists()
+    assert list(scratch.iterdir()) == []
