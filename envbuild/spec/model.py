@@ -166,14 +166,20 @@ class Train:
 
     script: Annotated[str, RELATIVE_PATH, "Python script to run, relative to `source`."]
     source: Annotated[
-        str, RELATIVE_PATH, "Folder with the script; a snapshot of it goes into the run."
+        str,
+        RELATIVE_PATH,
+        "Folder with the script; a snapshot of it goes into the run, without what git ignores.",
     ] = "."
-    arguments: Annotated[tuple[str, ...], ARGUMENT, "Arguments of the script."] = ()
+    arguments: Annotated[
+        tuple[str, ...],
+        ARGUMENT,
+        "Arguments of the script; those of the command line follow them.",
+    ] = ()
     outputs: Annotated[
         tuple[str, ...],
         OUTPUT_PATH,
         Items(unique=True),
-        "Folders or files the script writes, collected afterwards.",
+        "Folders or files below `source` that the script writes, collected afterwards.",
     ] = ("outputs",)
     resources: Annotated[Resources, "Limits of the container."] = field(default_factory=Resources)
     max_duration: Annotated[
@@ -231,17 +237,22 @@ class Smoke:
     port: Annotated[
         int,
         Range(least=1, most=65535, example="5001"),
-        "Port that the service listens on, inside the container.",
+        "Port that the service listens on, inside the container and at `0.0.0.0`.",
     ] = 5001
-    source: Annotated[str, RELATIVE_PATH, "Folder with the service's code."] = "."
+    source: Annotated[
+        str, RELATIVE_PATH, "Folder with the service's code, without what git ignores."
+    ] = "."
     models: Annotated[
         tuple[str, ...],
         RELATIVE_PATH,
         Items(unique=True),
-        "Files for the model folder: paths in the repository, or outputs of the latest run.",
+        "Files for the folder that the service finds in `AZUREML_MODEL_DIR`: "
+        "paths in the repository, or outputs of the latest run.",
     ] = ()
     resources: Annotated[Resources, "Limits of the container."] = field(default_factory=Resources)
-    ready_path: Annotated[str, URL_PATH, "Path that answers once the service is ready."] = "/"
+    ready_path: Annotated[
+        str, URL_PATH, "Path that answers, with a status below 500, once the service is ready."
+    ] = "/"
     ready_timeout: Annotated[str, DURATION, "Longest time until it is ready."] = "60s"
     request: Annotated[tuple[Request, ...], "The requests to send."] = ()
 
