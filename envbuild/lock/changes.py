@@ -15,7 +15,8 @@ Kind = Literal["added", "removed", "upgraded", "downgraded", "rebuilt", "changed
 CHANGE_COLUMNS: Final = ("package", "change", "from", "to", "platforms")
 """Headings of what `render_changes` returns."""
 
-_MANAGERS: Final = ("base", "debian", "conda", "pip")
+_MANAGERS: Final = ("base", "conda", "pip", "debian")
+"""In the order of the table: what people ask for stands before what it stands on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -52,9 +52,9 @@ def test_no_change_means_the_same_archives(old: Lock, new: Lock) -> None:
 
 def test_a_first_lock_adds_everything() -> None:
     assert _diff(None, _lock(debian("git"), conda("numpy", "2.1"), wheel("rich", "13.9"))) == [
-        ("debian", "git", "added", "", "1.0-1"),
         ("conda", "numpy", "added", "", "2.1"),
         ("pip", "rich", "added", "", "13.9"),
+        ("debian", "git", "added", "", "1.0-1"),
     ]
 
 
@@ -93,9 +93,9 @@ def test_another_archive_of_the_same_version_is_rebuilt() -> None:
         debian("git", sha256=sha("y")),
     )
     assert _diff(old, new) == [
-        ("debian", "git", "rebuilt", "1.0-1", "1.0-1"),
         ("conda", "numpy", "rebuilt", "2.1 h0_0", "2.1 h0_1"),
         ("pip", "rich", "rebuilt", "1.0", "1.0"),
+        ("debian", "git", "rebuilt", "1.0-1", "1.0-1"),
     ]
 
 
