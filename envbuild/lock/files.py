@@ -143,7 +143,8 @@ def _refuse(folder: Path, file: str, name: str, problem: str) -> NoReturn:
     raise LockError(
         "lock.edited",
         f"`{_show(folder, file)}` {problem}",
-        hint=f"to make the lock anew, run `nox -s lock -- {name}`",
+        hint=f"to keep its versions, restore it with `git checkout -- lockfiles/{name}`; "
+        f"to make the lock anew, run `nox -s lock -- {name}`",
     )
 
 

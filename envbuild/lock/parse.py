@@ -57,7 +57,9 @@ def parse_lock(data: bytes, *, where: str) -> Lock:
         raise LockError(
             "lock.edited",
             f"`{where}` was edited by hand or damaged: {error}",
-            hint=f"to make it anew, run `nox -s lock -- {_name(where)}`",
+            hint="to keep its versions, restore it with "
+            f"`git checkout -- lockfiles/{_name(where)}`; "
+            f"to make it anew, run `nox -s lock -- {_name(where)}`",
         ) from None
 
 

@@ -304,7 +304,9 @@ def test_a_killed_writer_leaves_the_old_lock_the_new_one_or_a_refusal(
         _write(folder, new, files)
         assert _load(folder, cache) == order_lock(new)
         assert _names(folder) == ["envbuild.lock", "requirements.linux-64.txt"]
-    assert seen == {"old", "lock.edited: to make the lock anew, run `nox -s lock -- cpu`"}
+    restore = "to keep its versions, restore it with `git checkout -- lockfiles/cpu`"
+    anew = "to make the lock anew, run `nox -s lock -- cpu`"
+    assert seen == {"old", f"lock.edited: {restore}; {anew}"}
     assert _load(folder, cache) == order_lock(new)
 
 
