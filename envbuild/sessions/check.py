@@ -25,7 +25,11 @@ def run(context: Context) -> None:
         states = {name: errors[name].code if name in errors else "fresh" for name in names}
         print(json.dumps(states, indent=2))
     elif not errors:
-        print(f"{len(names)} lockfiles are up to date")
+        print(
+            "1 lockfile is up to date"
+            if len(names) == 1
+            else f"{len(names)} lockfiles are up to date"
+        )
     raise_errors(errors, len(names))
 
 

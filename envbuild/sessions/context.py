@@ -53,7 +53,7 @@ class Context:
                 raise SpecError(
                     "spec.none",
                     "there is no environment in `envs/`",
-                    hint="write `envs/NAME.toml`; `docs/spec.md` shows what goes into it",
+                    hint="write `envs/NAME.toml`; envbuild's `docs/spec.md` says what goes in",
                 )
             return self.environments
         for name in names:
@@ -66,11 +66,13 @@ class Context:
             self._check_known(name)
             return name
         if self.settings.default_environment is not None:
-            self._check_known(self.settings.default_environment)
+            origin = ", the `default-environment` of `pyproject.toml`"
+            self._check_known(self.settings.default_environment, origin)
             return self.settings.default_environment
-        if len(self.environments) == 1:
-            return self.environments[0]
-        known = ", ".join(f"`{n}`" for n in self.environments) or "none"
+        names = self.select(())
+        if len(names) == 1:
+            return names[0]
+        known = ", ".join(f"`{n}`" for n in names)
         raise SpecError(
             "session.which",
             f"`nox -s {self.name}` needs the name of an environment (there are: {known})",
@@ -81,14 +83,14 @@ class Context:
     def load(self, name: str) -> EnvSpec:
         return load_spec(self.repository.spec_file(name))
 
-    def _check_known(self, name: str) -> None:
+    def _check_known(self, name: str, origin: str = "") -> None:
         if name in self.environments:
             return
         near = get_close_matches(name, self.environments, n=1)
         known = ", ".join(f"`{n}`" for n in self.environments) or "none"
         raise SpecError(
             "spec.missing",
-            f"there is no `envs/{name}.toml`",
+            f"there is no `envs/{name}.toml`{origin}",
             hint=f"did you mean `{near[0]}`?" if near else f"the environments are: {known}",
         )
 

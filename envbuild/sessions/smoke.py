@@ -39,7 +39,10 @@ def run(context: Context) -> None:
     plan = _plan(context, image)
     report_file = context.repository.smokes / f"{name}.json"
     if arguments.reuse and _has_passed(report_file, plan):
-        print(f"{name}: the same smoke test has passed before: nothing to do")
+        if arguments.json:
+            print(report_file.read_text())
+        else:
+            print(f"{name}: the same smoke test has passed before: nothing to do")
         return
     with show_progress() as progress:
         report = _smoke(context, image, plan, progress)

@@ -78,11 +78,25 @@ def _parse(context: Context) -> tuple[Namespace, list[str]]:
         cut = ours.index("--")
         ours, rest = ours[:cut], ours[cut + 1 :]
     arguments, unknown = parser.parse_known_args(ours)
+    if unknown and arguments.name not in (None, *context.environments):
+        _check_value(ours, arguments.name, unknown)
     extra = [*unknown, *rest]
     for text in extra:
         if not _is_text(text):
             raise SpecError("session.arguments", f"the script's argument {text!r} is no UTF-8 text")
     return arguments, extra
+
+
+def _check_value(ours: list[str], name: str, unknown: list[str]) -> None:
+    """Refuse to take the value of the script's option (`--epochs 3`) for an environment."""
+    before = ours[max(0, ours.index(name) - 1)]
+    if before in unknown and before.startswith("-"):
+        raise SpecError(
+            "session.arguments",
+            f"`nox -s train` takes `{name}` of `{before} {name}` for the name of an environment",
+            hint="name the environment first, or give what is the script's after a second `--`: "
+            f"`nox -s train -- -- {before} {name}`",
+        )
 
 
 def _is_text(text: str) -> bool:

@@ -151,3 +151,20 @@ def test_disk_that_is_full_leaves_no_half_image(locked: Project, small_disk: Pat
     assert "Traceback" not in outcome.text, outcome.text
     assert "[disk.full]" in outcome.text or "[layer.no-space]" in outcome.text, outcome.text
     locked.build("cpu")
+
+
+def test_value_of_a_scripts_option_is_not_taken_for_an_environment(locked: Project) -> None:
+    text = locked.refused("session.arguments", "-s", "train", "--", "--epochs", "3")
+    assert "`nox -s train -- -- --epochs 3`" in text
+    assert "did you mean `cpu`?" in locked.refused(
+        "spec.missing", "-s", "train", "--", "cpuu", "--epochs", "3"
+    )
+
+
+def test_default_environment_that_is_not_there_names_the_setting(locked: Project) -> None:
+    settings = locked.root / "pyproject.toml"
+    text = settings.read_text()
+    settings.write_text(
+        text.replace("[tool.envbuild]\n", '[tool.envbuild]\ndefault-environment = "gpu"\n', 1)
+    )
+    assert "`default-environment`" in locked.refused("spec.missing", "-s", "train")
