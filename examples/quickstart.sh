@@ -116,9 +116,17 @@ $nox -s build-env -- iris $push || {
     $nox -s lock -- iris --upgrade
     $nox -s build-env -- iris $push
 }
+target=""
 if start_engine; then
     $nox -s train smoke -- iris --reuse
 else
     echo "no Docker Engine answers: training on this machine instead, without a smoke test" >&2
-    $nox -s train -- iris --reuse --target local
+    target=" --target local"
+    $nox -s train -- iris --reuse$target
 fi
+
+echo "to go on in this shell, run:" >&2
+echo "    . .venv/bin/activate" >&2
+[ -z "$push" ] || echo "    export ENVBUILD_REPOSITORY=$ENVBUILD_REPOSITORY" >&2
+[ -z "${DOCKER_HOST:-}" ] || echo "    export DOCKER_HOST=$DOCKER_HOST" >&2
+echo "    nox -s train -- iris$target --neighbors 7" >&2
