@@ -149,7 +149,9 @@ def serve_registry() -> Iterator[tuple[str, Path]]:
             f"version: 0.1\nlog: {{level: error}}\n"
             f"storage: {{filesystem: {{rootdirectory: {storage}}}}}\nhttp: {{addr: '{host}'}}\n"
         )
-        child = subprocess.Popen([program, "serve", str(config)], stderr=subprocess.DEVNULL)
+        child = subprocess.Popen(
+            [program, "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             _wait_for(f"http://{host}/v2/")
             say(f"registry on {host}")
