@@ -16,7 +16,12 @@ mkdir -p "$state"
 stop() {
     for name in dockerd registry; do
         if [ -f "$state/$name.pid" ]; then
-            kill "$(cat "$state/$name.pid")" 2>/dev/null || true
+            pid=$(cat "$state/$name.pid")
+            kill "$pid" 2>/dev/null || true
+            for _ in $(seq 100); do # until it is gone, so that the next run starts its own
+                kill -0 "$pid" 2>/dev/null || break
+                sleep 0.1
+            done
             rm -f "$state/$name.pid"
         fi
     done
