@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import secrets
+import sys
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -41,6 +42,8 @@ REQUEST_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 10.0
 _LAST_SECONDS: Final = 2.0
 """How long a process whose connection broke may take to be seen dead."""
+_PUBLISH: Final = "import os, sys; os.replace(*sys.argv[1:])"
+"""Python that a guard runs to keep the log of a test that was killed."""
 _CLEAN_CODES: Final = frozenset({0, 143})
 _BROKEN_JSON: Final = b'{"data": [1, 2'
 
@@ -195,7 +198,12 @@ def _check_live(plan: SmokePlan, engine: Engine, log: Path, progress: Progress) 
     service = plan.service
     name = f"envbuild-smoke-{service.environment}-{secrets.token_hex(4)}"
     container_plan = plan_container(service, name=name, image_id=plan.image_id, python=plan.python)
-    with _private_log(log) as part, open_container(engine, container_plan) as container:
+    with (
+        _private_log(log) as part,
+        open_container(
+            engine, container_plan, on_loss=(sys.executable, "-c", _PUBLISH, str(part), str(log))
+        ) as container,
+    ):
         progress.update(service.environment, "starting the service")
         container.put(plan_service_uploads(service))
         container.start(log=part)
@@ -216,7 +224,8 @@ def _private_log(log: Path) -> Iterator[Path]:
     try:
         yield part
     finally:
-        part.replace(log)
+        with contextlib.suppress(FileNotFoundError):  # the guard was quicker
+            part.replace(log)
 
 
 def _say_ready(readiness: Readiness) -> Check:

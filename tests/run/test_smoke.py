@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import secrets
+import subprocess
+import sys
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +16,7 @@ import pytest
 
 from envbuild.engine.client import Engine
 from envbuild.errors import RunError
+from envbuild.kit.progress import Progress, Silent
 from envbuild.run.record import RunFolder, create_record, create_run
 from envbuild.run.service import plan_service
 from envbuild.run.smoke import SmokePlan, SmokeReport, check_statically, render_rows, smoke
@@ -64,7 +69,20 @@ def reports(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def check(engine: Engine, python_image: LoadedImage, tmp_path: Path, reports: Path) -> Check:
+def lab() -> str:
+    """The environment's name: a test's own, so that its containers are told from others'."""
+    return f"lab-{secrets.token_hex(4)}"
+
+
+def _containers(engine: Engine, lab: str) -> list[object]:
+    label = f"envbuild.environment={lab}"
+    return list(engine.client.containers.list(all=True, filters={"label": label}))
+
+
+@pytest.fixture
+def check(
+    engine: Engine, python_image: LoadedImage, tmp_path: Path, reports: Path, lab: str
+) -> Check:
     """Smoke-tests a small web service with pieces of code put in; keywords are `[smoke]`'s."""
 
     def run(
@@ -73,6 +91,7 @@ def check(engine: Engine, python_image: LoadedImage, tmp_path: Path, reports: Pa
         malformed: str = "pass",
         start: str = "pass",
         requests: tuple[Request, ...] = (Request(path="/add", json=[1, 2]),),
+        progress: Progress | None = None,
         **wish: object,
     ) -> SmokeReport:
         source = tmp_path / "service"
@@ -88,15 +107,13 @@ def check(engine: Engine, python_image: LoadedImage, tmp_path: Path, reports: Pa
         }
         spec = Smoke(request=requests, **facts)  # type: ignore[arg-type]
         service = plan_service(
-            spec, environment="lab", root=tmp_path, runs=tmp_path / "runs", variables={"MOOD": "x"}
+            spec, environment=lab, root=tmp_path, runs=tmp_path / "runs", variables={"MOOD": "x"}
         )
         plan = SmokePlan(
             service=service, requests=spec.request, python=PYTHON, image_id=python_image.image_id
         )
-        report = smoke(plan, engine=engine, folder=reports)
-        left = engine.client.containers.list(all=True, filters={"name": "envbuild-smoke-lab-"})
-        mine = [c for c in left if c.attrs["Config"]["Labels"].get("envbuild.environment") == "lab"]
-        assert not [c for c in mine if c.name in json.dumps(report.log)]
+        report = smoke(plan, engine=engine, folder=reports, progress=progress)
+        assert not _containers(engine, lab)
         assert sorted(p.suffix for p in reports.iterdir()) == [".json", ".log"]
         return report
 
@@ -107,7 +124,9 @@ def _failed(report: SmokeReport) -> dict[str, str]:
     return {check.name: check.detail for check in report.checks if not check.passed}
 
 
-def test_good_service_passes_and_the_report_is_written(check: Check, reports: Path) -> None:
+def test_good_service_passes_and_the_report_is_written(
+    check: Check, reports: Path, lab: str
+) -> None:
     report = check(
         requests=(
             Request(path="/add", json=[1, 2], expect=Expect(json=[2, 3], max_ms=30_000)),
@@ -124,12 +143,12 @@ def test_good_service_passes_and_the_report_is_written(check: Check, reports: Pa
         ("survives a malformed request", "ok"),
         ("stops on SIGTERM", "ok"),
     ]
-    written = json.loads((reports / "lab.json").read_text())
+    written = json.loads((reports / f"{lab}.json").read_text())
     assert written["passed"] is True
     assert len(written["checks"]) == 5
     assert written["snapshot"] == report.snapshot
-    assert "serving" in (reports / "lab.log").read_text()
-    assert report.log == str(reports / "lab.log")
+    assert "serving" in (reports / f"{lab}.log").read_text()
+    assert report.log == str(reports / f"{lab}.log")
 
 
 def test_service_without_requests_is_provoked_with_garbage(check: Check) -> None:
@@ -277,6 +296,68 @@ def test_variables_models_and_limits_reach_the_service(
     )
     assert _failed(report) == {}
     assert list(report.models) == ["model.pkl"]
+
+
+class _Meddler(Silent):
+    """Changes a model while the service is asked."""
+
+    def __init__(self, model: Path) -> None:
+        self._model = model
+
+    def update(self, task: str, doing: str, done: int = 0, total: int = 0) -> None:
+        if doing == "asking the service":
+            self._model.write_bytes(b"another")
+
+
+def test_model_that_changes_meanwhile_is_not_taken_for_the_tested_one(
+    check: Check, tmp_path: Path, reports: Path
+) -> None:
+    model = tmp_path / "model.pkl"
+    model.write_bytes(b"one")
+    with pytest.raises(RunError) as caught:
+        check(models=("model.pkl",), progress=_Meddler(model))
+    assert caught.value.code == "run.source-changed"
+    assert not list(reports.glob("*.json"))
+
+
+LEAD = """
+import sys
+from pathlib import Path
+from envbuild.engine.client import connect_engine
+from envbuild.run.service import plan_service
+from envbuild.run.smoke import SmokePlan, smoke
+from envbuild.spec.model import Smoke
+
+image, python, lab, root = sys.argv[1:]
+code = "import time; print('up', flush=True); time.sleep(600)"
+wish = Smoke(command=(python, "-c", code), port=8000, ready_timeout="600s", source="empty")
+service = plan_service(wish, environment=lab, root=Path(root), runs=Path(root, "runs"))
+with connect_engine() as engine:
+    smoke(SmokePlan(service=service, image_id=image), engine=engine, folder=Path(root, "smoke"))
+"""
+
+
+def test_killed_test_leaves_its_log_and_nothing_else(
+    engine: Engine, python_image: LoadedImage, tmp_path: Path, lab: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    folder = tmp_path / "smoke"
+    command = [sys.executable, "-c", LEAD, python_image.image_id, PYTHON, lab, str(tmp_path)]
+    with subprocess.Popen(command) as process:
+        try:
+            _wait_for(lambda: any("up" in p.read_text() for p in folder.glob(".*.part")))
+            assert _containers(engine, lab)
+        finally:
+            process.kill()
+    _wait_for(lambda: [p.name for p in folder.iterdir()] == [f"{lab}.log"])
+    _wait_for(lambda: not _containers(engine, lab))
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def _plan(tmp_path: Path, *models: str) -> object:
