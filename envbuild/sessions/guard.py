@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import signal
 import sys
 import threading
@@ -34,6 +35,9 @@ def guarded(session: nox.Session, name: str, root: Path, work: Callable[[Context
     except SystemExit as stop:  # 0 after --help; else a script's exit code, which is Nox's then
         if stop.code not in (0, None):
             raise
+    except BrokenPipeError as error:  # as in `nox -s train | head`: nobody reads on
+        _close_stdout()
+        raise SystemExit(_PIPE_CODE) from error
     except OSError as error:
         if error.errno is None or not error.filename:
             raise
@@ -57,6 +61,13 @@ def _terminated_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _close_stdout() -> None:
+    """Have what Python still wants to write at its end go nowhere, without a complaint."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
 def _describe(error: OSError) -> str:
     """Say what the operating system refused, and where; disk full is the usual one."""
     return f"`{error.filename}`: {error.strerror} [system.{_CODES.get(error.errno or 0, 'error')}]"
@@ -64,5 +75,8 @@ def _describe(error: OSError) -> str:
 
 _TALKATIVE = ("asyncio", "docker", "filelock", "urllib3")
 """Libraries whose debugging messages Nox would show: it lets every logger through."""
+
+_PIPE_CODE = 141
+"""128 + SIGPIPE: what a shell says of a program that the signal ended."""
 
 _CODES = {13: "permission", 28: "disk-full", 30: "read-only", 122: "quota"}
