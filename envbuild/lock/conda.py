@@ -23,7 +23,12 @@ from envbuild.errors import LockError, ToolError
 from envbuild.kit.http import expand_references
 from envbuild.kit.process import ToolExitError, run_tool
 from envbuild.kit.progress import Progress
-from envbuild.lock.conda_client import PINS_VARIABLE, child_command, mirror_environment
+from envbuild.lock.conda_client import (
+    PINS_VARIABLE,
+    child_command,
+    hide_variables,
+    mirror_environment,
+)
 from envbuild.lock.conda_failure import (
     CondaFailure,
     parse_failure,
@@ -50,7 +55,7 @@ from envbuild.spec.settings import Settings
 __all__ = ["CondaSolution", "solve_conda"]
 
 _LOCKFILE: Final = "conda-lock.yml"
-_REFERENCE: Final = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
+_REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 _Packages = Mapping[str, tuple[CondaPackage, ...]]
 
@@ -180,6 +185,7 @@ def _prepare(
     if settings.conda is None:
         executable = _write_front(folder)
         environment.pop("CONDA_FLAGS", None)  # they are for the user's conda
+        environment = hide_variables(environment, _find_references(conda.channels))
         environment |= mirror_environment(settings.mirrors)
     else:
         executable = _find_executable(settings.conda, logs=logs)
@@ -197,8 +203,11 @@ def _prepare(
 
 def _find_secrets(urls: Iterable[str]) -> tuple[str, ...]:
     """Return the values that the URLs' references stand for."""
-    references = {reference for url in urls for reference in _REFERENCE.findall(url)}
-    return tuple(sorted(expand_references(reference) for reference in references))
+    return tuple(sorted(expand_references(f"${{{name}}}") for name in _find_references(urls)))
+
+
+def _find_references(urls: Iterable[str]) -> set[str]:
+    return {name for url in urls for name in _REFERENCE.findall(url)}
 
 
 def _keep_apart(environment: Mapping[str, str], channels: Iterable[str]) -> dict[str, str]:
@@ -208,7 +217,7 @@ def _keep_apart(environment: Mapping[str, str], channels: Iterable[str]) -> dict
     """
     urls = list(channels)
     users = {found[1] for url in urls if (found := re.search(r"://([^:@/$]+):[^@/]*@", url))}
-    wanted = {reference[2:-1] for url in urls for reference in _REFERENCE.findall(url)}
+    wanted = _find_references(urls)
     return {n: value for n, value in environment.items() if n in wanted or value not in users}
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import urlsplit
@@ -24,12 +26,18 @@ if TYPE_CHECKING:
 __all__ = [
     "MIRRORS_VARIABLE",
     "PINS_VARIABLE",
+    "VARIABLES_VARIABLE",
+    "PrivateChannel",
     "child_command",
+    "hide_variables",
     "leave",
     "mirror_environment",
     "open_client",
     "repodata_cache",
+    "restore_variables",
 ]
+
+_REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 MIRRORS_VARIABLE: Final = "ENVBUILD_CONDA_MIRRORS"
 """Environment variable with a JSON object: URL prefix to the list of what stands in for it."""
@@ -37,6 +45,12 @@ MIRRORS_VARIABLE: Final = "ENVBUILD_CONDA_MIRRORS"
 PINS_VARIABLE: Final = "ENVBUILD_CONDA_PINS"
 """Environment variable that names a JSON file: platform to package name to SHA-256. A new solve
 prefers these packages wherever the request and the channels still allow them."""
+
+VARIABLES_VARIABLE: Final = "ENVBUILD_CONDA_VARIABLES"
+"""Environment variable with a JSON object: the variables that channels refer to, and their values.
+
+conda-lock would put the values of those that it finds into command lines, which everybody on the
+machine can read; a reference that it knows no value of stays as it is."""
 
 TIMEOUT: Final = 180
 """Seconds that one request may take as a whole. rattler's default is for ever, also for a server
@@ -70,7 +84,48 @@ def mirror_environment(mirrors: Mapping[str, tuple[str, ...]]) -> dict[str, str]
     return {MIRRORS_VARIABLE: json.dumps({p: list(mirrors[p]) for p in mirrors})} if mirrors else {}
 
 
-def open_client() -> Client:
+def hide_variables(environment: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    """Return `environment` with the variables `names` where only `restore_variables` looks."""
+    hidden = {name: environment[name] for name in sorted(names) if name in environment}
+    shown = {name: value for name, value in environment.items() if name not in hidden}
+    return {**shown, VARIABLES_VARIABLE: json.dumps(hidden)} if hidden else shown
+
+
+def restore_variables() -> None:
+    """Take the variables that `hide_variables` put aside into this process's environment."""
+    os.environ.update(json.loads(os.environ.pop(VARIABLES_VARIABLE, "{}")))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrivateChannel:
+    """A channel whose URL has references: as the spec writes it, and in rattler's hands.
+
+    rattler keeps the URLs of channels in its cache and in its messages, so `shown` has no login,
+    and stand-ins for references in the path, as in `/t/TOKEN/`.
+    """
+
+    written: str
+    shown: str
+
+    @classmethod
+    def parse(cls, written: str) -> PrivateChannel | None:
+        """Return the channel; None if its URL has no references."""
+        if "://" not in written or "${" not in written:
+            return None
+        head, _, rest = written.partition("://")
+        netloc, slash, path = rest.partition("/")
+        place = netloc.rpartition("@")[2]
+        return cls(written=written, shown=_REFERENCE.sub(r"-\1-", f"{head}://{place}{slash}{path}"))
+
+    def restore(self, url: str) -> str:
+        """Return `url`, as rattler says it, as the spec would write it."""
+        stem = self.shown.rstrip("/")
+        if url != stem and not url.startswith(f"{stem}/"):
+            return url
+        return self.written.rstrip("/") + url[len(stem) :]
+
+
+def open_client(channels: Sequence[PrivateChannel] = ()) -> Client:
     """Return rattler's HTTP client with the mirrors that the environment names.
 
     It takes proxies and certificates as envbuild's other clients do (`envbuild.kit.http`), and
@@ -89,7 +144,7 @@ def open_client() -> Client:
         S3Middleware,
     )
 
-    mirrors, logins = _read_mirrors()
+    mirrors, logins = _read_mirrors(channels)
     return Client(
         [
             RetryMiddleware(2),
@@ -106,12 +161,16 @@ def open_client() -> Client:
     )
 
 
-def _read_mirrors() -> tuple[dict[str, list[str]], Callable[[str, str], dict[str, str] | None]]:
+def _read_mirrors(
+    channels: Sequence[PrivateChannel],
+) -> tuple[dict[str, list[str]], Callable[[str, str], dict[str, str] | None]]:
     """Return the mirrors without credentials, and what adds those to a request (host, path).
 
-    rattler takes no account of credentials in a mirror's URL.
+    rattler takes no account of credentials in a mirror's URL. A private channel is its own mirror.
     """
     named: dict[str, list[str]] = json.loads(os.environ.get(MIRRORS_VARIABLE) or "{}")
+    for channel in channels:
+        named.setdefault(channel.shown, [channel.written])
     known: dict[tuple[str, str], dict[str, str]] = {}
     mirrors: dict[str, list[str]] = {}
     for prefix, replacements in named.items():

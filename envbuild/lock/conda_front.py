@@ -21,7 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from envbuild.kit.http import strip_credentials
-from envbuild.lock.conda_client import PINS_VARIABLE, leave, open_client, repodata_cache
+from envbuild.lock.conda_client import (
+    PINS_VARIABLE,
+    PrivateChannel,
+    leave,
+    open_client,
+    repodata_cache,
+    restore_variables,
+)
 
 if TYPE_CHECKING:
     from rattler import Gateway, GenericVirtualPackage, RepoDataRecord, Subdir
@@ -44,10 +51,14 @@ class _FrontError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Request:
-    """What to solve: `pins` maps a package's name to the SHA-256 that is preferred for it."""
+    """What to solve: `pins` maps a package's name to the SHA-256 that is preferred for it.
+
+    `channels` are as rattler takes them, `private` those that have another name outside.
+    """
 
     platform: str
     channels: tuple[str, ...]
+    private: tuple[PrivateChannel, ...]
     specs: tuple[str, ...]
     virtual: tuple[Mapping[str, Any], ...]
     pins: Mapping[str, str]
@@ -67,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
         print(f"conda-front {version('py-rattler')}")
         leave(0)
+    restore_variables()
     try:
         answer = _answer(_parse(arguments))
     except _FrontError as error:
@@ -102,9 +114,11 @@ def _answer(arguments: argparse.Namespace) -> object:
         specs, pins = arguments.specs, _load_pins(platform)
     else:
         specs, pins = _update(arguments.prefix, arguments.specs)
+    known = [PrivateChannel.parse(channel) for channel in channels]
     request = _Request(
         platform=platform,
-        channels=tuple(channels),
+        channels=tuple(k.shown if k else c for c, k in zip(channels, known, strict=True)),
+        private=tuple(k for k in known if k),
         specs=tuple(specs),
         virtual=tuple(virtual),
         pins=pins,
@@ -181,7 +195,7 @@ async def _solve(request: _Request) -> list[dict[str, Any]]:
         SolverError,
     )
 
-    client = open_client()
+    client = open_client(request.private)
     gateway = Gateway(cache_dir=repodata_cache(), client=client)
     try:
         records = await solve(
@@ -193,7 +207,7 @@ async def _solve(request: _Request) -> list[dict[str, Any]]:
             virtual_packages=[_virtual_package(entry) for entry in request.virtual],
             locked_packages=await _find_pinned(request, gateway),
         )
-        return [await _describe(record, client) for record in records]
+        return [await _describe(record, client, request.private) for record in records]
     except SolverError as error:
         raise _FrontError(UNSATISFIABLE, await _explain(request, gateway, error)) from error
     except GatewayError as error:
@@ -245,7 +259,9 @@ async def _explain(request: _Request, gateway: Gateway, error: Exception) -> str
     return "\n".join(lines)
 
 
-async def _describe(record: RepoDataRecord, client: Client) -> dict[str, Any]:
+async def _describe(
+    record: RepoDataRecord, client: Client, private: Sequence[PrivateChannel]
+) -> dict[str, Any]:
     """Return the package as conda's FETCH and LINK actions have it."""
     sha256 = record.sha256.hex() if record.sha256 else await _hash_archive(record, client)
     described = {
@@ -255,8 +271,8 @@ async def _describe(record: RepoDataRecord, client: Client) -> dict[str, Any]:
         "build_string": str(record.build),
         "build_number": record.build_number,
         "subdir": record.subdir,
-        "channel": record.channel,
-        "url": record.url,
+        "channel": _restore(record.channel, private),
+        "url": _restore(record.url, private),
         "fn": record.file_name,
         "dist_name": record.file_name.removesuffix(".tar.bz2").removesuffix(".conda"),
         "depends": list(record.depends),
@@ -266,6 +282,12 @@ async def _describe(record: RepoDataRecord, client: Client) -> dict[str, Any]:
     if record.md5:  # conda-lock takes a missing one for empty, and refuses null
         described["md5"] = record.md5.hex()
     return described
+
+
+def _restore(url: str | None, private: Sequence[PrivateChannel]) -> str | None:
+    for channel in private:
+        url = channel.restore(url) if url else url
+    return url
 
 
 async def _hash_archive(record: RepoDataRecord, client: Client) -> str:
