@@ -15,7 +15,7 @@ from typing import Final
 from envbuild.engine.client import Engine
 from envbuild.engine.container import Container, open_container
 from envbuild.errors import RunError
-from envbuild.kit.canonical import digest_bytes, digest_file, digest_json
+from envbuild.kit.canonical import digest_bytes, digest_file
 from envbuild.kit.disk import disk_errors
 from envbuild.kit.files import write_atomic
 from envbuild.kit.progress import Progress, Silent
@@ -23,6 +23,7 @@ from envbuild.run.answers import find_problem, plan_message
 from envbuild.run.checks import Check, check_entry_script
 from envbuild.run.endings import explain_exit
 from envbuild.run.http import Message, NoAnswerError, send, send_garbage
+from envbuild.run.models import digest_model
 from envbuild.run.record import find_time, render_json
 from envbuild.run.service import (
     Readiness,
@@ -75,19 +76,11 @@ class SmokePlan:
                 ("envbuild-smoke", FORMAT, self.env_digest, service.snapshot.digest),
                 (service.entry_script, service.command, service.port, service.limits),
                 (service.ready_path, service.ready_seconds, sorted(service.variables.items())),
-                sorted((name, _digest_model(path)) for name, path in service.models.items()),
+                sorted((name, digest_model(path)) for name, path in service.models.items()),
                 self.requests,
             )
         )
         return digest_bytes(said.encode())
-
-
-def _digest_model(path: Path) -> str:
-    """Return the digest of a model's file, or of all files in a model's folder."""
-    if path.is_file():
-        return digest_file(path)
-    files = sorted(p for p in path.rglob("*") if p.is_file())
-    return digest_json([[str(p.relative_to(path)), digest_file(p)] for p in files])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
