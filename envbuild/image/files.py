@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from envbuild.kit.crew import run_crew
+from envbuild.kit.files import remove_abandoned
 from envbuild.kit.places import Cache
 from envbuild.kit.progress import Progress, Silent
 from envbuild.lock.model import Artifact, CondaPackage, DebianPackage, Wheel
@@ -53,6 +54,7 @@ def fetch_artifacts(
             progress.update(task, "fetching packages", len(arrived), len(others))
         return {batch.sha256: file}
 
+    remove_abandoned(supply.cache.packages, "*/.*.part")
     batches: list[_Batch] = [*([wheels] if wheels else []), *others]
     found = run_crew(fetch, batches, threads=_DOWNLOADS)
     return {sha256: path for files in found for sha256, path in files.items()}

@@ -6,11 +6,15 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
-__all__ = ["atomic_folder", "atomic_writer", "exclusive", "write_atomic"]
+__all__ = ["atomic_folder", "atomic_writer", "exclusive", "remove_abandoned", "write_atomic"]
+
+_ABANDONED: Final = 24 * 3600
+"""Seconds after which something unfinished has lost the process that wrote it."""
 
 
 @contextlib.contextmanager
@@ -64,6 +68,23 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
+
+
+def remove_abandoned(folder: Path, pattern: str = ".*.part") -> int:
+    """Remove what killed processes left unfinished in `folder` a day ago; return how many.
+
+    `pattern` is a glob of what is named as above: a dot first, `.part` last.
+    """
+    removed = 0
+    for part in folder.glob(pattern):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - part.lstat().st_mtime > _ABANDONED:
+                if part.is_dir():
+                    shutil.rmtree(part, ignore_errors=True)
+                else:
+                    part.unlink()
+                removed += 1
+    return removed
 
 
 @contextlib.contextmanager

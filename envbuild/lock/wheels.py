@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from envbuild.errors import LockError
 from envbuild.kit.disk import disk_errors
+from envbuild.kit.files import remove_abandoned
 from envbuild.kit.places import Cache
 from envbuild.kit.progress import Progress
 from envbuild.lock.model import Wheel
@@ -43,7 +45,8 @@ def fetch_wheels(
     is taken. The others are downloaded from the indexes of `spec` on this machine.
 
     Raises `LockError`: `lock.artifact-gone` (no index has the file any more),
-    `lock.hash-mismatch` (what it has under that name is something else), `lock.index`.
+    `lock.hash-mismatch` (what it has under that name is something else), `lock.wrong-size`,
+    `lock.index`.
     """
     places = {wheel.sha256: _place(cache, wheel) for wheel in wheels}
     missing = [wheel for wheel in wheels if not _is_there(places[wheel.sha256], wheel.size)]
@@ -52,8 +55,11 @@ def fetch_wheels(
     indexes = find_indexes(spec, logs=cache.logs)
     with disk_errors(cache.packages):
         cache.packages.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(cache.packages)
         # On the cache's own file system, so that a finished file can be moved into its place.
-        with tempfile.TemporaryDirectory(prefix=".wheels-", dir=cache.packages) as name:
+        with tempfile.TemporaryDirectory(
+            prefix=".wheels-", suffix=".part", dir=cache.packages
+        ) as name:
             batches = [
                 Batch(
                     wheels=part, folder=Path(name) / str(number), indexes=indexes,
@@ -66,8 +72,25 @@ def fetch_wheels(
             with _reported(Path(name), total, progress, task, doing):
                 found = download_batches(batches)
             for wheel in missing:
+                _check_size(found[wheel.sha256], wheel, task)
                 _keep(found[wheel.sha256], places[wheel.sha256])
     return places
+
+
+def _check_size(path: Path, wheel: Wheel, task: str) -> None:
+    """Refuse a wheel whose locked size is wrong: sizes decide which wheels share a layer.
+
+    With another size of the same file, the same tag would name another image.
+    """
+    size = path.stat().st_size
+    if size != wheel.size:
+        raise LockError(
+            "lock.wrong-size",
+            f"`{wheel.filename}` has {size} bytes, and the lock of `{task}` says {wheel.size}, as "
+            "the package index did",
+            hint="tell whoever runs the index that it gives wrong sizes; to lock what it says now, "
+            f"run `nox -s lock -- {task} --upgrade-package {wheel.name}`",
+        )
 
 
 def _place(cache: Cache, wheel: Wheel) -> Path:

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import IO, Any, Final
 from envbuild.errors import ImageError
 from envbuild.kit.canonical import CHUNK, digest_bytes, digest_file
 from envbuild.kit.disk import disk_errors
-from envbuild.kit.files import exclusive, write_atomic
+from envbuild.kit.files import exclusive, remove_abandoned, write_atomic
 from envbuild.oci.descriptor import OCI_INDEX, Descriptor, check_digest
 
 __all__ = ["REF_NAME", "BlobWriter", "Store"]
@@ -30,8 +29,6 @@ REF_NAME: Final = "org.opencontainers.image.ref.name"
 """Annotation of an index's entry that gives the manifest its name."""
 
 _LAYOUT: Final = b'{"imageLayoutVersion": "1.0.0"}'
-_ABANDONED: Final = 24 * 3600
-"""Seconds after which an unfinished file has lost the process that wrote it."""
 
 
 class BlobWriter:
@@ -175,13 +172,7 @@ class Store:
 
     def remove_abandoned(self) -> int:
         """Remove unfinished files that are older than a day; return how many there were."""
-        removed = 0
-        for part in [*self._blobs.glob(".*.part"), *self.root.glob(".*.part")]:
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - part.stat().st_mtime > _ABANDONED:
-                    part.unlink()
-                    removed += 1
-        return removed
+        return remove_abandoned(self._blobs) + remove_abandoned(self.root)
 
     @property
     def _blobs(self) -> Path:

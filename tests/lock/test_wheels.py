@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -108,6 +109,28 @@ def test_other_bytes_under_the_locked_name_are_refused(pip_index: PipIndex, cach
     assert error.code == "lock.hash-mismatch"
     assert "`one-1.0-py3-none-any.whl`" in error.message
     assert "nox -s lock -- cpu --upgrade-package one" in str(error.hint)
+
+
+def test_a_wrong_size_is_refused(pip_index: PipIndex, cache: Cache) -> None:
+    """The size decides which wheels share a layer, and is no part of the tag."""
+    wheel = _wheel(pip_index.add("one", "1.0"))
+    error = _fail(pip_index, cache, replace(wheel, size=wheel.size + 1))
+    assert error.code == "lock.wrong-size"
+    assert f"{wheel.size} bytes" in error.message
+
+
+def test_what_a_killed_download_left_is_removed_after_a_day(
+    pip_index: PipIndex, cache: Cache
+) -> None:
+    old, new = cache.packages / ".wheels-a.part", cache.packages / ".wheels-b.part"
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+        (folder / "half.whl").write_bytes(b"half")
+    yesterday = time.time() - 25 * 3600
+    os.utime(old, (yesterday, yesterday))
+    _fetch(pip_index, cache, _wheel(pip_index.add("one", "1.0")))
+    assert not old.exists()
+    assert new.exists()
 
 
 def test_a_file_that_was_replaced_is_refused(pip_index: PipIndex, cache: Cache) -> None:
