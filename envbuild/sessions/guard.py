@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import logging
 import os
@@ -39,9 +40,10 @@ def guarded(session: nox.Session, name: str, root: Path, work: Callable[[Context
         _close_stdout()
         raise SystemExit(_PIPE_CODE) from error
     except OSError as error:
-        if error.errno is None or not error.filename:
+        said = _describe(error)
+        if said is None:
             raise
-        session.error(_describe(error))
+        session.error(said)
 
 
 @contextlib.contextmanager
@@ -68,9 +70,15 @@ def _close_stdout() -> None:
     os.close(nowhere)
 
 
-def _describe(error: OSError) -> str:
-    """Say what the operating system refused, and where; disk full is the usual one."""
-    return f"`{error.filename}`: {error.strerror} [system.{_CODES.get(error.errno or 0, 'error')}]"
+def _describe(error: OSError) -> str | None:
+    """Say what the operating system refused, and where; None if it may well be a bug."""
+    code = f" [system.{_CODES.get(error.errno or 0, 'error')}]"
+    if error.errno is not None and error.filename:
+        return f"`{error.filename}`: {error.strerror}{code}"
+    # A write that fails does not say where; `tempfile` has no folder left to name.
+    if error.errno in _FULL or "temporary directory" in str(error.strerror):
+        return f"a file can't be written: {error.strerror}{code}\n\n{_FULL_HINT}"
+    return None
 
 
 _TALKATIVE = ("asyncio", "docker", "filelock", "urllib3")
@@ -79,4 +87,16 @@ _TALKATIVE = ("asyncio", "docker", "filelock", "urllib3")
 _PIPE_CODE = 141
 """128 + SIGPIPE: what a shell says of a program that the signal ended."""
 
-_CODES = {13: "permission", 28: "disk-full", 30: "read-only", 122: "quota"}
+_CODES = {
+    errno.EACCES: "permission",
+    errno.ENOSPC: "disk-full",
+    errno.EROFS: "read-only",
+    errno.EDQUOT: "quota",
+}
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+_FULL_HINT = (
+    "hint: to see which disk is full, run `df`; "
+    "name other folders with the variables `TMPDIR` and `ENVBUILD_CACHE`"
+)

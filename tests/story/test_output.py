@@ -53,3 +53,31 @@ def test_name_that_is_no_text_can_be_shown(tmp_path: Path, command: list[str]) -
         env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
     )
     assert "a\\udcffb" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("trouble", "code"),
+    [
+        ("OSError(28, 'No space left on device')", "system.disk-full"),
+        ("OSError(122, 'Disk quota exceeded')", "system.quota"),
+        ("FileNotFoundError(2, 'No usable temporary directory found in /tmp')", "system.error"),
+        ("PermissionError(13, 'Permission denied', '/x/y')", "system.permission"),
+    ],
+)
+def test_a_refusal_of_the_system_is_no_traceback(
+    tmp_path: Path, command: list[str], trouble: str, code: str
+) -> None:
+    work = f"(_ for _ in ()).throw({trouble})"
+    (tmp_path / "noxfile.py").write_text(NOXFILE.replace("WORK", work))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"[{code}]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bug_keeps_its_traceback(tmp_path: Path, command: list[str]) -> None:
+    work = "(_ for _ in ()).throw(OSError('something else'))"
+    (tmp_path / "noxfile.py").write_text(NOXFILE.replace("WORK", work))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
