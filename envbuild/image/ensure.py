@@ -82,13 +82,19 @@ def plan_image(
 
 
 def find_image(plan: ImagePlan, store: Store) -> Descriptor | None:
-    """Return the manifest of the image if the store has it with every blob."""
+    """Return the manifest of the image if the store has it with every blob.
+
+    What a machine that lost its power cut short is not there: it is made again.
+    """
     found = store.find(plan.reference)
-    if found is None or not store.has(found.digest):
+    if found is None:
         return None
-    manifest = json.loads(store.read(found.digest))
+    try:
+        manifest = json.loads(store.read(found.digest))
+    except ImageError:
+        return None
     blobs = [manifest["config"], *manifest["layers"]]
-    return found if all(store.has(blob["digest"]) for blob in blobs) else None
+    return found if all(store.has(blob["digest"], blob["size"]) for blob in blobs) else None
 
 
 def ensure_image(

@@ -101,9 +101,11 @@ class Store:
             raise
 
     def add(self, data: bytes) -> tuple[str, int]:
-        """Put `data` in the store, unless it is there; return its digest and size."""
+        """Put `data` in the store, unless it is there and whole; return its digest and size."""
         digest = digest_bytes(data)
-        if not self.has(digest, len(data)):
+        try:
+            self.read(digest)
+        except ImageError:
             with self.writer() as blob:
                 blob.write(data)
         return digest, len(data)

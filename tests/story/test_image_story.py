@@ -73,6 +73,28 @@ def test_nothing_to_do_the_second_time(image_project: Project) -> None:
     }
 
 
+@pytest.mark.parametrize("blob", ["manifest", "config", "layer"])
+@pytest.mark.parametrize("cut", [0, 100])
+def test_what_lost_power_cut_short_is_made_again(
+    image_project: Project, blob: str, cut: int
+) -> None:
+    built = image_project.build("demo")
+    blobs = image_project.cache / "store/blobs/sha256"
+    manifest = json.loads((blobs / built["manifest"][7:]).read_bytes())
+    digest = {
+        "manifest": built["manifest"],
+        "config": manifest["config"]["digest"],
+        "layer": manifest["layers"][-1]["digest"],
+    }[blob]
+    path = blobs / digest[7:]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:cut])
+    again = image_project.build("demo")
+    assert again["manifest"] == built["manifest"]
+    assert again["outcome"] == "assembled"
+    assert path.read_bytes() == whole
+
+
 def test_idle_sessions_import_no_resolver_and_no_engine(image_project: Project) -> None:
     image_project.build("demo")
     image_project.variables["PYTHONPROFILEIMPORTTIME"] = "1"
