@@ -115,7 +115,7 @@ class Store:
         path = self.path(digest)
         try:
             data = path.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise _missing(digest, self.root) from None
         if digest_bytes(data) != digest:
             raise _damaged(path)
