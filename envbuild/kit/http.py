@@ -76,7 +76,7 @@ class Patience:
         import random
 
         # The spread keeps many clients that failed together from coming back together.
-        spread = random.uniform(0.75, 1.25)  # noqa: S311
+        spread = random.uniform(0.75, 1.25)  # noqa: S311 - spreads retries, guards nothing
         return min(self.delay * 2.0 ** (attempt - 1) * spread, self.longest)
 
 

@@ -26,6 +26,7 @@ __all__ = ["CondaArchive", "open_conda"]
 
 _STEP: Final = 1 << 20
 _BROKEN: Final = (EOFError, OSError, tarfile.TarError, zipfile.BadZipFile, NotImplementedError)
+"""What reading a bad archive raises; the last is zipfile's word for a compression it lacks."""
 _INFO: Final = ("files", "has_prefix", "index.json", "link.json", "paths.json")
 _WINDOW: Final = 2**31
 """The biggest window that zstandard can be made to use; its default refuses `--ultra`'s."""
