@@ -1,6 +1,6 @@
 """Names an image by what is inside: the recipe, its env digest, and the tag made from it.
 
-The identity is version 1 of an explicit list of fields in canonical JSON; `identity_fields` is the
+The identity is version 2 of an explicit list of fields in canonical JSON; `identity_fields` is the
 list, and the golden vectors in `tests/identity/golden` hold it. What is not in the list cannot
 reach an image: names of environments and files, order, comments, URLs, registries, variables at
 run time, the tools that resolved, other platforms.
@@ -9,12 +9,12 @@ run time, the tools that resolved, other platforms.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from envbuild.errors import LockError, SpecError
-from envbuild.identity.recipe import Base, ImageSettings, Recipe
+from envbuild.identity.recipe import Base, Format, ImageSettings, Recipe
 from envbuild.kit.canonical import digest_json
 from envbuild.lock.model import Artifact, CondaPackage, DebianPackage, PlatformLock, Wheel
 from envbuild.lock.names import normalise_name
@@ -25,6 +25,7 @@ __all__ = [
     "IDENTITY_VERSION",
     "PREFIX",
     "TAG_DIGITS",
+    "digest_index",
     "digest_recipe",
     "format_reference",
     "format_tag",
@@ -32,7 +33,7 @@ __all__ = [
     "plan_recipe",
 ]
 
-IDENTITY_VERSION: Final = 1
+IDENTITY_VERSION: Final = 2
 """Version of the list of fields; raised with any change of it, so no two lists share a digest."""
 
 PREFIX: Final = "/opt/env"
@@ -46,23 +47,47 @@ _MAX_NAME: Final = 255
 """Longest image name without its tag, by Docker's reference grammar (a tag has up to 128)."""
 
 
-def plan_recipe(spec: EnvSpec, lock: PlatformLock) -> Recipe:
+def plan_recipe(
+    spec: EnvSpec,
+    lock: PlatformLock,
+    *,
+    form: Format | None = None,
+    base: Base | None = None,
+    local: Iterable[Wheel] = (),
+) -> Recipe:
     """Return the recipe of the image that `lock` is for; `lock` is fresh for `spec`.
 
+    `form` is the repository's choice of formats; `base` stands in for the lock's where it is built
+    from a Dockerfile; `local` are wheels of the repository's own source trees, which no lock has.
     Artifacts are sorted and their names spelled in one way, so a recipe has no trace of the order
     or the spelling that a resolver happened to choose. Raises `SpecError` `identity.no-python`
     where wheels have no interpreter to run on, `identity.two-pythons` where the spec names one
     beside conda's, and `LockError` `lock.stale` for a lock without the base image's digest.
     """
+    interpreter = _find_interpreter(spec, lock)
     return Recipe(
         platform=lock.platform,
-        base=_plan_base(spec, lock),
+        base=base or _plan_base(spec, lock),
         artifacts=tuple(sorted(map(_normalise, lock.artifacts), key=_artifact_fields)),
+        local=tuple(sorted(local, key=_artifact_fields)),
         prefix=PREFIX,
         python_minor=lock.python_minor,
-        interpreter=_find_interpreter(spec, lock),
+        interpreter=interpreter,
         settings=ImageSettings(user=spec.image.user, labels=dict(spec.image.labels)),
+        format=form or Format(),
+        bytecode=_find_compiler(spec, lock, interpreter),
     )
+
+
+def _find_compiler(spec: EnvSpec, lock: PlatformLock, interpreter: str) -> str:
+    """Return the full version of the Python that compiles, "" where there is none or none wanted.
+
+    Of a base image's own Python often only the minor version is known, and then what it would
+    compile is not certain: such an image goes without.
+    """
+    has_python = interpreter or any(package.name == "python" for package in lock.conda)
+    certain = lock.python.count(".") > 1
+    return lock.python if spec.image.bytecode and has_python and certain else ""
 
 
 def _plan_base(spec: EnvSpec, lock: PlatformLock) -> Base:
@@ -118,37 +143,51 @@ def identity_fields(
     """Return everything that the image of `recipe` is a function of, as canonical JSON's values.
 
     `assembler` is the version of the code that makes layers, `plan` the constants it uses.
-    Artifacts are lists `[manager, name, version, build, sha256]`, sorted; for a Debian package
-    the build is its architecture, for a wheel it is empty.
+    Artifacts are lists `[manager, name, version, build, sha256, size]`, sorted; for a Debian
+    package the build is its architecture, for a wheel it is empty. Sizes (bytes) decide which
+    packages share a layer.
     """
     return {
         "envbuild-identity": IDENTITY_VERSION,
         "platform": recipe.platform,
         "base": {"kind": recipe.base.kind, "digest": recipe.base.digest},
         "artifacts": sorted(map(_artifact_fields, recipe.artifacts)),
+        "local": sorted(map(_artifact_fields, recipe.local)),
         "prefix": recipe.prefix,
         "python-minor": recipe.python_minor,
         "interpreter": recipe.interpreter,
         "user": recipe.settings.user,
         "labels": dict(recipe.settings.labels),
+        "format": {
+            "compression": recipe.format.compression,
+            "media-types": recipe.format.media_types,
+        },
+        "bytecode": recipe.bytecode,
+        "link-scripts": recipe.link_scripts,
+        "managed": recipe.managed,
         "assembler": assembler,
         "plan": dict(plan),
     }
 
 
-def _artifact_fields(artifact: Artifact) -> list[str]:
+def _artifact_fields(artifact: Artifact) -> list[str | int]:
     if isinstance(artifact, CondaPackage):
         manager, build = "conda", artifact.build
     elif isinstance(artifact, DebianPackage):
         manager, build = "debian", artifact.architecture
     else:
         manager, build = "pip", ""
-    return [manager, artifact.name, artifact.version, build, artifact.sha256]
+    return [manager, artifact.name, artifact.version, build, artifact.sha256, artifact.size]
 
 
 def digest_recipe(recipe: Recipe, *, assembler: int, plan: Mapping[str, int | str]) -> str:
     """Return the env digest of one image: same content, same digest, on every machine."""
     return digest_json(identity_fields(recipe, assembler=assembler, plan=plan))
+
+
+def digest_index(digests: Mapping[str, str]) -> str:
+    """Return the digest that names an image for several platforms: env digest by platform."""
+    return digest_json({"envbuild-index": IDENTITY_VERSION, "platforms": dict(digests)})
 
 
 def format_tag(digest: str) -> str:

@@ -20,8 +20,15 @@ _WORDS: Final = {
     "interpreter": "Python outside the environment",
     "user": "user of the image",
     "assembler": "envbuild's way of making layers",
+    "bytecode": "Python that compiles byte code",
+    "link-scripts": "what becomes of conda's link scripts",
+    "managed": "environment by envbuild",
 }
-_TABLE_WORDS: Final = {"labels": "label", "plan": "envbuild's plan of layers,"}
+_TABLE_WORDS: Final = {
+    "format": "format,",
+    "labels": "label",
+    "plan": "envbuild's plan of layers,",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +73,7 @@ def _explain_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[
     """Give what differs besides packages, in the order of the newer list of fields."""
     for field in {**new, **old}:
         before, after = old.get(field), new.get(field)
-        if field == "artifacts" or before == after:
+        if field in {"artifacts", "local"} or before == after:
             continue
         if field == "base":
             yield _changed(field, "base", _show_base(before), _show_base(after))
@@ -107,7 +114,8 @@ def _show_base(base: Any) -> str:
     )
 
 
-_Rows = dict[tuple[str, str], Counter[tuple[str, str, str]]]
+_Row = tuple[str, str, str, int]
+_Rows = dict[tuple[str, str], Counter[_Row]]
 
 
 def _explain_packages(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
@@ -119,17 +127,18 @@ def _explain_packages(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterato
         if len(gone) == len(come) == 1:
             yield _explain_package(key, gone[0], come[0])
             continue
-        for version, build, _ in gone:
+        for version, build, *_ in gone:
             yield _package(key, "removed", _join(version, build), "")
-        for version, build, _ in come:
+        for version, build, *_ in come:
             yield _package(key, "added", "", _join(version, build))
 
 
 def _group(fields: Mapping[str, Any]) -> _Rows:
-    """Return each package's (version, build, SHA-256) by manager and name; mostly one of each."""
+    """Return the rows of each package by manager and name; mostly one of each."""
     rows: _Rows = {}
-    for manager, name, version, build, sha256 in fields.get("artifacts", ()):
-        rows.setdefault((manager, name), Counter())[version, build, sha256] += 1
+    listed = (*fields.get("artifacts", ()), *fields.get("local", ()))
+    for manager, name, version, build, sha256, size in listed:
+        rows.setdefault((manager, name), Counter())[version, build, sha256, size] += 1
     return rows
 
 
@@ -142,11 +151,11 @@ def _package(key: tuple[str, str], change: str, before: str, after: str) -> Diff
     return _entry(f"artifacts.{manager}.{name}", f"{name} ({manager})", change, before, after)
 
 
-def _explain_package(
-    key: tuple[str, str], old: tuple[str, str, str], new: tuple[str, str, str]
-) -> Difference:
+def _explain_package(key: tuple[str, str], old: _Row, new: _Row) -> Difference:
     if old[0] != new[0]:
         return _package(key, "other version", old[0], new[0])
     if old[1] != new[1]:
         return _package(key, "other build", _join(*old[:2]), _join(*new[:2]))
-    return _package(key, "other content", f"sha256:{old[2][:12]}", f"sha256:{new[2][:12]}")
+    if old[2] != new[2]:
+        return _package(key, "other content", f"sha256:{old[2][:12]}", f"sha256:{new[2][:12]}")
+    return _package(key, "other size", f"{old[3]} bytes", f"{new[3]} bytes")

@@ -143,6 +143,11 @@ class Image:
         ABSOLUTE_PATH,
         "Path of Python in the base image, where the base brings Python itself.",
     ] = None
+    bytecode: Annotated[
+        bool,
+        "Whether the image holds byte code: the first import is quicker, the image a third bigger. "
+        "Where Python's full version isn't locked, there is none.",
+    ] = True
     labels: Annotated[Mapping[Annotated[str, LABEL], str], "Labels of the image."] = field(
         default_factory=dict
     )

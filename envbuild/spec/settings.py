@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from envbuild.errors import Problem, SpecError
 from envbuild.spec.formats import (
@@ -75,6 +75,22 @@ class Settings:
         EXECUTABLE,
         "A conda, mamba or micromamba to solve with, in place of envbuild's own.",
     ] = None
+    compression: Annotated[
+        Literal["gzip", "zstd"],
+        "How layers are compressed; Docker Engine takes zstd from version 23 on.",
+    ] = "gzip"
+    media_types: Annotated[
+        Literal["oci", "docker"],
+        "Media types of manifests: `docker` is for old registries, and has no zstd.",
+    ] = "oci"
+    layer_index: Annotated[
+        bool,
+        "Whether layers are looked for, and listed, in the registry: repository `envbuild-layers`.",
+    ] = True
+    verify_layers: Annotated[
+        bool,
+        "Whether a layer that somebody else made is fetched and proven before it is used.",
+    ] = False
 
 
 def load_settings(root: Path) -> Settings:
@@ -114,9 +130,18 @@ def parse_settings(data: bytes, *, where: str) -> Settings:
     if own is None:
         return Settings()
     settings, problems = read_table(Settings, own, at=_TABLE)
+    if settings is not None and (settings.compression, settings.media_types) == _IMPOSSIBLE:
+        settings, problems = None, [_NO_DOCKER_ZSTD]
     if settings is None:
         raise _refuse(f"`{where}` has", locate_problems(problems, text))
     return settings
+
+
+_IMPOSSIBLE: Final = ("zstd", "docker")
+_NO_DOCKER_ZSTD: Final = Problem(
+    key="tool.envbuild.media-types",
+    message="Docker's media types have none for zstd; leave out this one or `compression`",
+)
 
 
 def _override(settings: Settings, variables: Mapping[str, str]) -> Settings:

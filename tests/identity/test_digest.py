@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from envbuild.errors import SpecError
 from envbuild.identity.digest import (
+    digest_index,
     digest_recipe,
     format_reference,
     format_tag,
     identity_fields,
     plan_recipe,
 )
-from envbuild.identity.recipe import Base, ImageSettings, Recipe
+from envbuild.identity.recipe import Base, Format, ImageSettings, Recipe
 from envbuild.lock.model import Artifact, CondaPackage, DebianPackage, Wheel
 from tests.identity.golden import FOLDER, PLAN, RECIPES, dump_recipe, read_recipe
 from tests.rig.locks import BASE, artifacts, conda, debian, make_platform, make_spec, sha, wheel
@@ -77,7 +78,13 @@ IN: dict[type, dict[str, Change]] = {
         "base": lambda _: Base(kind="scratch"),
         "artifacts": lambda value: value[1:],
         "settings": lambda value: replace(value, user="nonroot"),
+        "local": lambda _: (wheel("acme"),),
+        "format": lambda value: replace(value, compression="zstd"),
+        "bytecode": lambda _: "3.11.10",
+        "link_scripts": lambda _: "run",
+        "managed": lambda _: False,
     },
+    Format: {"compression": lambda _: "zstd", "media_types": lambda _: "docker"},
     Base: {"kind": lambda _: "scratch", "digest": lambda _: "sha256:" + "c" * 64},
     ImageSettings: {"user": lambda _: "nonroot", "labels": lambda _: {"team": "speech"}},
     CondaPackage: {
@@ -85,25 +92,28 @@ IN: dict[type, dict[str, Change]] = {
         "version": lambda _: "9.9",
         "build": lambda _: "h1_1",
         "sha256": lambda _: sha("other"),
+        "size": lambda _: 7,
     },
     Wheel: {
         "name": lambda _: "httpx",
         "version": lambda _: "9.9",
         "sha256": lambda _: sha("other"),
+        "size": lambda _: 7,
     },
     DebianPackage: {
         "name": lambda _: "git",
         "version": lambda _: "9.9",
         "architecture": lambda _: "all",
         "sha256": lambda _: sha("other"),
+        "size": lambda _: 7,
     },
 }
 
 OUT: dict[type, dict[str, Change]] = {
     Base: {"reference": lambda _: "mirror.example.com/base:2"},
     CondaPackage: {"url": lambda _: "https://mirror.example.com/x.conda"},
-    Wheel: {"filename": lambda _: "other.whl", "size": lambda _: 7},
-    DebianPackage: {"path": lambda _: "pool/other.deb", "size": lambda _: 7},
+    Wheel: {"filename": lambda _: "other.whl"},
+    DebianPackage: {"path": lambda _: "pool/other.deb"},
 }
 
 
@@ -116,6 +126,8 @@ def _example(kind: type) -> tuple[Any, Callable[[Any], Recipe]]:
         return base, lambda value: replace(RECIPE, base=value)
     if kind is ImageSettings:
         return RECIPE.settings, lambda value: replace(RECIPE, settings=value)
+    if kind is Format:
+        return RECIPE.format, lambda value: replace(RECIPE, format=value)
     makers: dict[type, Any] = {CondaPackage: conda, Wheel: wheel, DebianPackage: debian}
     return makers[kind]("numpy"), lambda value: replace(RECIPE, artifacts=(value,))
 
@@ -166,6 +178,7 @@ def test_the_assembler_and_its_plan_are_inside() -> None:
 
 # No two contents share a digest
 
+_PLAIN = ("platform", "prefix", "python_minor", "interpreter", "bytecode")
 _texts = st.text(max_size=6)
 recipes = st.builds(
     Recipe,
@@ -180,6 +193,7 @@ recipes = st.builds(
     prefix=_texts,
     python_minor=_texts,
     interpreter=_texts,
+    bytecode=_texts,
     settings=st.builds(
         ImageSettings, user=_texts, labels=st.dictionaries(_texts, _texts, max_size=2)
     ),
@@ -198,7 +212,7 @@ def _content(recipe: Recipe) -> tuple[Any, ...]:
         )
 
     return (
-        *(getattr(recipe, name) for name in ("platform", "prefix", "python_minor", "interpreter")),
+        *(getattr(recipe, name) for name in _PLAIN),
         (recipe.base.kind, recipe.base.digest),
         (recipe.settings.user, tuple(sorted(recipe.settings.labels.items()))),
         tuple(sorted(row(artifact) for artifact in recipe.artifacts)),
@@ -215,8 +229,7 @@ def test_text_moved_from_one_field_to_another_changes_the_digest(
     recipe: Recipe, data: st.DataObject
 ) -> None:
     """Flyte v2 and Azure ML join fields without a separator: ("a", "bc") is ("ab", "c")."""
-    names = ["platform", "prefix", "python_minor", "interpreter"]
-    one, other = data.draw(st.permutations(names))[:2]
+    one, other = data.draw(st.permutations(_PLAIN))[:2]
     text = getattr(recipe, one)
     assume(text)
     moved = replace(recipe, **{one: text[:-1], other: text[-1] + getattr(recipe, other)})
@@ -233,6 +246,21 @@ def test_order_does_not_count(recipe: Recipe, random: Any) -> None:
     )
     plan = dict(reversed(PLAN.items()))
     assert _digest(other, plan=plan) == _digest(recipe)
+
+
+def test_an_index_is_named_by_its_platforms_and_their_digests() -> None:
+    one, other = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+    digests = {
+        digest_index({"linux-64": one}),
+        digest_index({"linux-64": other}),
+        digest_index({"linux-aarch64": one}),
+        digest_index({"linux-64": one, "linux-aarch64": other}),
+        digest_index({"linux-64": other, "linux-aarch64": one}),
+        one,
+    }
+    assert len(digests) == 6
+    both = {"linux-64": one, "linux-aarch64": other}
+    assert digest_index(dict(reversed(both.items()))) == digest_index(both)
 
 
 # Tags and references

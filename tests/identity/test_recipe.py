@@ -60,6 +60,7 @@ def test_locks_of_other_names_tools_and_files_have_one_digest() -> None:
 _SPEC_IN: dict[str, EnvSpec] = {
     "image.user": make_spec(image=replace(make_spec().image, user="nonroot")),
     "image.labels": make_spec(image=replace(make_spec().image, labels={})),
+    "image.bytecode": make_spec(image=replace(make_spec().image, bytecode=False)),
     "image.base": make_spec(image=replace(make_spec().image, base="scratch")),
 }
 _SPEC_OUT: dict[str, EnvSpec] = {

@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from envbuild.identity.recipe import Base, ImageSettings, Recipe
+from envbuild.identity.recipe import Base, Format, ImageSettings, Recipe
 from envbuild.lock.model import Artifact, CondaPackage, DebianPackage, Wheel
 from tests.rig.locks import conda, debian, wheel
 
@@ -58,6 +58,8 @@ RECIPES: dict[str, Recipe] = {
         python_minor="3.11",
         interpreter="/usr/bin/python3.11",
         settings=ImageSettings(user="1000:1000", labels={}),
+        bytecode="3.11.2",
+        local=(wheel("acme", "0.1"),),
     ),
     "image": Recipe(
         platform="linux-64",
@@ -73,6 +75,7 @@ RECIPES: dict[str, Recipe] = {
         settings=ImageSettings(
             user="root", labels={"org.opencontainers.image.title": 'Bähn "é"\n', "a": ""}
         ),
+        format=Format(compression="zstd"),
     ),
 }
 
@@ -92,15 +95,26 @@ def dump_recipe(recipe: Recipe) -> dict[str, Any]:
         **_dump(recipe),
         "base": _dump(recipe.base),
         "artifacts": [_dump_artifact(artifact) for artifact in recipe.artifacts],
+        "local": [_dump_artifact(artifact) for artifact in recipe.local],
+        "format": _dump(recipe.format),
         "settings": _dump(recipe.settings),
     }
 
 
 def read_recipe(value: dict[str, Any]) -> Recipe:
     """Return the recipe that `dump_recipe` made `value` of."""
-    artifacts = tuple(
+    own = {
+        "artifacts": _read_artifacts(value["artifacts"]),
+        "local": _read_artifacts(value["local"]),
+        "base": Base(**value["base"]),
+        "format": Format(**value["format"]),
+        "settings": ImageSettings(**value["settings"]),
+    }
+    return Recipe(**{**value, **own})
+
+
+def _read_artifacts(values: list[dict[str, Any]]) -> tuple[Artifact, ...]:
+    return tuple(
         _KINDS[item["kind"]](**{key: part for key, part in item.items() if key != "kind"})
-        for item in value["artifacts"]
+        for item in values
     )
-    own = {"base": Base(**value["base"]), "settings": ImageSettings(**value["settings"])}
-    return Recipe(**{**value, "artifacts": artifacts, **own})

@@ -8,13 +8,13 @@ from envbuild.identity.digest import digest_recipe, format_tag, identity_fields
 from tests.identity.golden import FOLDER, PLAN, RECIPES, dump_recipe
 
 for name, recipe in RECIPES.items():
-    digest = digest_recipe(recipe, assembler=1, plan=PLAN)
+    digest = digest_recipe(recipe, assembler=2, plan=PLAN)
     vector = {
         "remake": "python -m tests.identity.golden",
         "recipe": dump_recipe(recipe),
-        "assembler": 1,
+        "assembler": 2,
         "plan": PLAN,
-        "fields": identity_fields(recipe, assembler=1, plan=PLAN),
+        "fields": identity_fields(recipe, assembler=2, plan=PLAN),
         "digest": digest,
         "tag": format_tag(digest),
     }
