@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from envbuild.errors import ImageError, LockError
+from envbuild.errors import LockError
 from envbuild.identity.recipe import Recipe
 from envbuild.image.config import (
     BaseParts,
@@ -190,11 +190,9 @@ def _make_layer(
             check()
             blob.write(data)
 
-        facts = write_layer(entries, write)
-    if blob.digest != facts.digest:
-        raise ImageError("image.blob", f"the blob of layer `{item.title}` was damaged on its way")
+        facts = write_layer(entries, write, compression="gzip")
     return Layer(
-        blob=Descriptor(media_type=OCI_LAYER_GZIP, digest=facts.digest, size=facts.size),
+        blob=Descriptor(media_type=OCI_LAYER_GZIP, digest=blob.digest, size=blob.size),
         diff_id=facts.diff_id,
         plain_size=facts.plain_size,
         title=item.title,

@@ -17,7 +17,7 @@ from envbuild.image.config import DIGEST_LABEL, BaseParts
 from envbuild.kit.files import exclusive
 from envbuild.kit.places import Cache
 from envbuild.kit.progress import Progress
-from envbuild.layers.plan import ASSEMBLER, PLAN
+from envbuild.layers.plan import ASSEMBLER, plan_constants
 from envbuild.lock.model import Lock
 from envbuild.oci.descriptor import Descriptor
 from envbuild.oci.store import Store
@@ -69,7 +69,7 @@ def plan_image(
             f"then run `nox -s lock -- {name}`",
         )
     recipe = plan_recipe(spec, part)
-    digest = digest_recipe(recipe, assembler=ASSEMBLER, plan=PLAN)
+    digest = digest_recipe(recipe, assembler=ASSEMBLER, plan=plan_constants("gzip"))
     repository = spec.image.repository or settings.repository
     return ImagePlan(
         name=name,

@@ -19,7 +19,7 @@ from envbuild.kit.progress import Progress
 from envbuild.layers.entry import Entry
 from envbuild.layers.order import plan_entries
 from envbuild.layers.pack import plan_layers
-from envbuild.layers.plan import ASSEMBLER, PLAN
+from envbuild.layers.plan import ASSEMBLER, plan_constants
 from envbuild.layers.skeleton import read_skeleton
 from envbuild.layers.write import write_layer
 from envbuild.lock.model import DebianPackage
@@ -45,7 +45,8 @@ def ensure_prefix(
         interpreter=_find_interpreter(recipe),
         prefix="",
     )
-    digest = digest_recipe(local, assembler=ASSEMBLER, plan=PLAN).removeprefix("sha256:")
+    constants = plan_constants("gzip")
+    digest = digest_recipe(local, assembler=ASSEMBLER, plan=constants).removeprefix("sha256:")
     place = folder.resolve() / digest[:_DIGITS]
     if place.is_dir():
         return place
@@ -94,7 +95,7 @@ def _unpack(entries: Sequence[Entry], place: Path, work: Path) -> None:
     inside = [e for e in entries if e.path.startswith(stem + "/")]
     moved = [replace(e, path=e.path[len(stem) + 1 :], link=_move_link(e, stem)) for e in inside]
     with tempfile.TemporaryFile(dir=work.parent) as blob:
-        write_layer(moved, blob.write)
+        write_layer(moved, blob.write, compression="gzip")
         blob.seek(0)
         with tarfile.open(fileobj=blob, mode="r:gz") as tar:
             tar.extractall(work, filter="tar")

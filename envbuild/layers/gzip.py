@@ -42,13 +42,21 @@ def pack_member(plain: bytes | memoryview) -> bytes:
 
 
 def inflate_whole(stream: bytes, size: int, crc32: int) -> bytes:
-    """Return the plain content of a small stream, or raise `StreamError`."""
+    """Return the plain content of a small stream, or raise `StreamError`, as `Inflater` does."""
+    inflate = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_DEFLATE)
     try:
-        plain = bytes(deflate.deflate_decompress(stream, size)) if size else b""
-    except deflate.DeflateError:
-        raise StreamError("does not inflate to its size") from None
-    if len(plain) != size:
+        plain = inflate.decompress(stream, size + 1)
+        if not inflate.eof and len(plain) == size:
+            # The end of the stream may lie behind its last byte of content.
+            plain += inflate.decompress(b"", 1)
+    except igzip_lib.error:  # type: ignore[misc]  # the stub has it as an instance
+        raise StreamError("is damaged") from None
+    if len(plain) > size:
+        raise StreamError("is longer than its size")
+    if not inflate.eof or len(plain) < size:
         raise StreamError("is shorter than its size")
+    if inflate.unused_data:
+        raise StreamError("goes on after its end")
     if isal_zlib.crc32(plain) != crc32:
         raise StreamError("has another checksum")
     return plain

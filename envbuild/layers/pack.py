@@ -20,7 +20,7 @@ from envbuild.layers.plan import (
     BUCKETS,
     CONDA_BUCKETS,
     DEBIAN_BUCKETS,
-    PLAN,
+    byte_constants,
 )
 from envbuild.lock.model import Artifact, CondaPackage, DebianPackage, Wheel
 
@@ -109,7 +109,7 @@ def _make_plan(recipe: Recipe, group: list[Artifact]) -> LayerPlan:
 def _say_assembler(recipe: Recipe) -> dict[str, object]:
     return {
         "envbuild-layer": ASSEMBLER,
-        "plan": dict(PLAN),
+        "plan": dict(byte_constants("gzip")),
         "prefix": recipe.prefix,
         "python-minor": recipe.python_minor,
     }

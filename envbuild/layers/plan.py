@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 
 __all__ = [
     "ALONE",
@@ -14,12 +14,19 @@ __all__ = [
     "CONDA_BUCKETS",
     "DEBIAN_BUCKETS",
     "ENCODER",
+    "FRAME",
     "LEVEL",
-    "PLAN",
     "SPLICE_BYTES",
+    "ZSTD_ENCODER",
+    "ZSTD_LEVEL",
+    "Compression",
+    "byte_constants",
+    "plan_constants",
 ]
 
-ASSEMBLER: Final = 1
+Compression = Literal["gzip", "zstd"]
+
+ASSEMBLER: Final = 2
 """Version of the code in this room; part of every image's identity.
 
 Raise it with any change that makes other bytes of the same packages: the golden tests in
@@ -27,16 +34,26 @@ Raise it with any change that makes other bytes of the same packages: the golden
 """
 
 ENCODER: Final = "libdeflate/deflate-0.9.0"
-"""The one encoder whose output reaches a digest; pyproject.toml pins the package."""
+"""The one encoder of gzip whose output reaches a digest; pyproject.toml pins the package."""
 
 LEVEL: Final = 2
 """libdeflate's level: the knee of the curve (level 6 makes 6% less in twice the time)."""
 
 CHUNK: Final = 1 << 20
-"""Plain bytes of one member that the encoder made."""
+"""Plain bytes of one gzip member that the encoder made."""
 
 SPLICE_BYTES: Final = 16 << 10
 """A deflate stream is kept as it is from this plain size on; smaller ones are packed together."""
+
+ZSTD_ENCODER: Final = "libzstd-1.5.7/zstandard-0.25.0"
+"""The one encoder of zstd whose output reaches a digest; pyproject.toml pins the package."""
+
+ZSTD_LEVEL: Final = 3
+"""zstd's own default. Up to level 4 it searches in the same way on every processor; the row-based
+search of levels 5 to 12 asks whether there is SIMD."""
+
+FRAME: Final = 4 << 20
+"""Plain bytes of one zstd frame: a megabyte less makes more bytes, more makes nothing smaller."""
 
 ALONE: Final = 12
 """How many of the biggest wheels get a layer of their own."""
@@ -53,15 +70,39 @@ CONDA_BUCKETS: Final = 12
 DEBIAN_BUCKETS: Final = 2
 """Layers that the Debian packages share, below all others."""
 
-PLAN: Final[Mapping[str, int | str]] = {
+_GROUPING: Final[Mapping[str, int | str]] = {
     "alone": ALONE,
     "alone-bytes": ALONE_BYTES,
     "buckets": BUCKETS,
-    "chunk": CHUNK,
     "conda-buckets": CONDA_BUCKETS,
     "debian-buckets": DEBIAN_BUCKETS,
-    "encoder": ENCODER,
-    "level": LEVEL,
-    "splice-bytes": SPLICE_BYTES,
 }
-"""All of the above for an image's identity."""
+
+_BYTES: Final[Mapping[Compression, Mapping[str, int | str]]] = {
+    "gzip": {
+        "chunk": CHUNK,
+        "compression": "gzip",
+        "encoder": ENCODER,
+        "level": LEVEL,
+        "splice-bytes": SPLICE_BYTES,
+    },
+    "zstd": {
+        "compression": "zstd",
+        "encoder": ZSTD_ENCODER,
+        "frame": FRAME,
+        "level": ZSTD_LEVEL,
+    },
+}
+
+
+def byte_constants(compression: Compression) -> Mapping[str, int | str]:
+    """Return the constants that a layer's bytes depend on, for the layer's key."""
+    return _BYTES[compression]
+
+
+def plan_constants(compression: Compression) -> Mapping[str, int | str]:
+    """Return all constants, those that only decide which packages share a layer too.
+
+    They are for an image's identity: its bytes depend on them all.
+    """
+    return {**_GROUPING, **_BYTES[compression]}

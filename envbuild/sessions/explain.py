@@ -11,7 +11,7 @@ from typing import Any
 from envbuild.errors import SpecError
 from envbuild.identity.digest import digest_recipe, format_tag, identity_fields, plan_recipe
 from envbuild.identity.explain import DIFFERENCE_COLUMNS, explain, render_differences
-from envbuild.layers.plan import ASSEMBLER, PLAN
+from envbuild.layers.plan import ASSEMBLER, plan_constants
 from envbuild.lock.files import LOCK_FILE, load_lock, parse_lock
 from envbuild.lock.model import Lock
 from envbuild.sessions.context import Context, make_parser
@@ -62,8 +62,9 @@ def _read_identity(context: Context, text: str | None, platform: str | None) -> 
             "image.platform", f"`{name}` is not locked for `{platform}`: it is for {known}"
         )
     recipe = plan_recipe(spec, part)
-    fields = identity_fields(recipe, assembler=ASSEMBLER, plan=PLAN)
-    return fields | {"digest": digest_recipe(recipe, assembler=ASSEMBLER, plan=PLAN)}
+    plan = plan_constants("gzip")
+    fields = identity_fields(recipe, assembler=ASSEMBLER, plan=plan)
+    return fields | {"digest": digest_recipe(recipe, assembler=ASSEMBLER, plan=plan)}
 
 
 def _choose_platform(lock: Lock, wanted: str | None) -> str:

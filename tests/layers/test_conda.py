@@ -170,7 +170,9 @@ def test_entries_are_a_function_of_the_archive_alone(tmp_path: Path) -> None:
     moved.write_bytes(path.read_bytes())
     facts = [
         write_layer(
-            plan_entries([read_conda(p, package, prefix="/opt/env", python_minor="3.11")]), len
+            plan_entries([read_conda(p, package, prefix="/opt/env", python_minor="3.11")]),
+            len,
+            compression="gzip",
         )
         for p, package in ((path, here), (moved, elsewhere))
     ]
@@ -377,7 +379,7 @@ from tests.layers.condas import describe_conda
 
 def make(path):
     entries = read_conda(path, describe_conda(path), prefix="/opt/env", python_minor="3.11")
-    return write_layer(plan_entries([entries]), len)
+    return write_layer(plan_entries([entries]), len, compression="gzip")
 
 make(Path(sys.argv[1]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -81,7 +81,7 @@ def _unpack(archives: Sequence[Path], folder: Path) -> tuple[Path, dict[str, Ent
     entries = plan_entries(groups)
     blob = folder / "layer.tar.gz"
     with blob.open("wb") as out:
-        write_layer(entries, out.write)
+        write_layer(entries, out.write, compression="gzip")
     (folder / "ours").mkdir()
     command = ["tar", "--extract", "--gzip", "--same-permissions", "--file", str(blob)]
     subprocess.run([*command, "--directory", str(folder / "ours")], check=True)

@@ -16,7 +16,6 @@ from envbuild.layers.deb import merge_path, read_deb
 from envbuild.layers.entry import Entry
 from envbuild.layers.order import find_clashes, list_entries, plan_entries
 from envbuild.layers.skeleton import read_skeleton
-from envbuild.layers.write import write_layer
 from envbuild.lock.model import DebianPackage
 from tests.layers.test_skeleton import make_recipe
 from tests.rig.debian_archive import Member, make_deb
@@ -298,9 +297,7 @@ def test_packages_of_the_base_and_the_skeleton_fit_together(tmp_path: Path) -> N
     }
     traces = {name: list_entries(entries) for name, entries in groups.items()}
     assert find_clashes(traces) == ()
-    out: list[bytes] = []
-    facts = write_layer(plan_entries(list(groups.values())), out.append)
-    assert facts.size == sum(map(len, out))
+    plan_entries(list(groups.values()))
 
 
 def test_entries_do_not_depend_on_the_order_in_the_package(tmp_path: Path) -> None:

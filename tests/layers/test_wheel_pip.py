@@ -83,7 +83,7 @@ def _unpack(wheels: tuple[Path, ...], prefix: str, target: Path) -> dict[str, En
     entries = plan_entries(groups)
     blob = target / "layer.tar.gz"
     with blob.open("wb") as out:
-        write_layer(entries, out.write)
+        write_layer(entries, out.write, compression="gzip")
     (target / "ours").mkdir()
     command = ["tar", "--extract", "--gzip", "--same-permissions", "--file", str(blob)]
     subprocess.run([*command, "--directory", str(target / "ours")], check=True)

@@ -19,25 +19,35 @@ from pathlib import Path
 
 import pytest
 
+from envbuild.kit.canonical import digest_bytes
 from envbuild.layers.archive import body_of_bytes
 from envbuild.layers.conda import read_conda
 from envbuild.layers.entry import Entry, Piece
 from envbuild.layers.order import plan_entries
-from envbuild.layers.plan import ASSEMBLER, PLAN
+from envbuild.layers.plan import ASSEMBLER, Compression, plan_constants
 from envbuild.layers.wheel import read_wheel
-from envbuild.layers.write import LayerFacts, write_layer
+from envbuild.layers.write import write_layer
 from tests.layers.condas import OLD, Member, describe_conda, write_conda
 from tests.layers.wheels import INFO, describe, write_wheel
 
+_COMPRESSIONS: tuple[Compression, ...] = ("gzip", "zstd")
+_PLANS = {name: dict(plan_constants(name)) for name in _COMPRESSIONS}
 _GOLDEN = Path(__file__).with_name("golden.json")
 _NOISE = (bytes(range(256)) * 300)[:60_000]
 # A stream as no packer here would make it, so that this machine's zlib has no say.
 _STORED = b"\x01\x60\xea\x9f\x15" + _NOISE
 
 
-def _write(groups: Sequence[Sequence[Entry]]) -> LayerFacts:
-    out = io.BytesIO()
-    return write_layer(plan_entries(groups), out.write)
+def _describe(groups: Sequence[Sequence[Entry]]) -> dict[str, object]:
+    """Write the entries in both compressions; return diff ID and size, and each blob's."""
+    made: dict[str, object] = {}
+    for compression in _COMPRESSIONS:
+        out = io.BytesIO()
+        facts = write_layer(plan_entries(groups), out.write, compression=compression)
+        blob = out.getvalue()
+        made |= dataclasses.asdict(facts)
+        made[compression] = {"digest": digest_bytes(blob), "size": len(blob)}
+    return made
 
 
 def _file(path: str, data: bytes, mode: int = 0o644) -> Entry:
@@ -49,21 +59,19 @@ def _spliced() -> Piece:
     return Piece(data=iter((_STORED,)), deflated=True, size=len(_NOISE), crc32=crc32)
 
 
-def _write_layer(_folder: Path) -> LayerFacts:
+def _make_layer(_folder: Path) -> Sequence[Sequence[Entry]]:
     text = b"0123456789abcdef" * 200_000 + bytes(5_000_000)
     spliced = Entry(path="opt/env/kept", kind="file", size=len(_NOISE), body=_spliced)
-    return _write(
-        [
-            [Entry(path="opt/env", kind="directory", mode=0o700, owner=65532)],
-            [_file("opt/env/grüße.txt", b"hallo\n"), spliced],
-            [Entry(path="opt/env/link", kind="symlink", mode=0o777, link="x" * 120)],
-            [_file("opt/env/packed", text, 0o755)],
-            [Entry(path="opt/env/same", kind="hardlink", mode=0o755, link="opt/env/packed")],
-        ]
-    )
+    return [
+        [Entry(path="opt/env", kind="directory", mode=0o700, owner=65532)],
+        [_file("opt/env/grüße.txt", b"hallo\n"), spliced],
+        [Entry(path="opt/env/link", kind="symlink", mode=0o777, link="x" * 120)],
+        [_file("opt/env/packed", text, 0o755)],
+        [Entry(path="opt/env/same", kind="hardlink", mode=0o755, link="opt/env/packed")],
+    ]
 
 
-def _write_wheel(folder: Path) -> LayerFacts:
+def _make_wheel(folder: Path) -> Sequence[Sequence[Entry]]:
     files = {
         "demo/__init__.py": b"",
         "demo-1.0.data/scripts/run": b"#!python\n",
@@ -73,10 +81,10 @@ def _write_wheel(folder: Path) -> LayerFacts:
     }
     path = write_wheel(folder, files, stored=True, modes={"demo/__init__.py": 0o755})
     wheel = describe(path)
-    return _write([read_wheel(path, wheel, prefix="/opt/env", python_minor="3.11")])
+    return [read_wheel(path, wheel, prefix="/opt/env", python_minor="3.11")]
 
 
-def _write_conda(folder: Path) -> LayerFacts:
+def _make_conda(folder: Path) -> Sequence[Sequence[Entry]]:
     members = [
         Member(path="site-packages/demo.py", data=b"1"),
         Member(path="python-scripts/run", data=f"#!{OLD}/bin/x\n".encode(), prefix_mode="text"),
@@ -88,22 +96,18 @@ def _write_conda(folder: Path) -> LayerFacts:
     # Bzip2 has one encoder, so the record's size of the archive is the same everywhere.
     path = write_conda(folder, members, suffix=".tar.bz2", index={"noarch": "python"}, info=info)
     package = dataclasses.replace(describe_conda(path), sha256="0" * 64)
-    return _write([read_conda(path, package, prefix="/opt/env", python_minor="3.11")])
+    return [read_conda(path, package, prefix="/opt/env", python_minor="3.11")]
 
 
-_MAKERS = {"layer": _write_layer, "wheel": _write_wheel, "conda": _write_conda}
-
-
-def _describe(name: str, folder: Path) -> dict[str, object]:
-    return dataclasses.asdict(_MAKERS[name](folder))
+_MAKERS = {"layer": _make_layer, "wheel": _make_wheel, "conda": _make_conda}
 
 
 @pytest.mark.parametrize("name", _MAKERS)
 def test_bytes_change_only_with_the_assembler(name: str, tmp_path: Path) -> None:
     golden = json.loads(_GOLDEN.read_bytes())
     assert golden["assembler"] == ASSEMBLER
-    assert golden["plan"] == PLAN
-    assert golden[name] == _describe(name, tmp_path)
+    assert golden["plan"] == _PLANS
+    assert golden[name] == _describe(_MAKERS[name](tmp_path))
 
 
 def test_bytes_do_not_depend_on_the_process(tmp_path: Path) -> None:
@@ -124,8 +128,8 @@ def test_bytes_do_not_depend_on_the_process(tmp_path: Path) -> None:
 def render() -> str:
     """Return what `golden.json` holds."""
     with tempfile.TemporaryDirectory() as folder:
-        made = {name: _describe(name, Path(folder)) for name in _MAKERS}
-    return json.dumps({"assembler": ASSEMBLER, "plan": dict(PLAN), **made}, indent=2) + "\n"
+        made = {name: _describe(make(Path(folder))) for name, make in _MAKERS.items()}
+    return json.dumps({"assembler": ASSEMBLER, "plan": _PLANS, **made}, indent=2) + "\n"
 
 
 if __name__ == "__main__":
