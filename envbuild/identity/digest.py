@@ -18,7 +18,7 @@ from envbuild.identity.recipe import Base, Format, ImageSettings, Recipe
 from envbuild.kit.canonical import digest_json
 from envbuild.lock.model import Artifact, CondaPackage, DebianPackage, PlatformLock, Wheel
 from envbuild.lock.names import normalise_name
-from envbuild.spec.formats.images import parse_base
+from envbuild.spec.derive import find_base
 from envbuild.spec.model import EnvSpec
 
 __all__ = [
@@ -76,6 +76,8 @@ def plan_recipe(
         settings=ImageSettings(user=spec.image.user, labels=dict(spec.image.labels)),
         format=form or Format(),
         bytecode=_find_compiler(spec, lock, interpreter),
+        link_scripts=spec.conda.link_scripts if spec.conda else "refuse",
+        managed=not spec.image.user_managed,
     )
 
 
@@ -91,7 +93,7 @@ def _find_compiler(spec: EnvSpec, lock: PlatformLock, interpreter: str) -> str:
 
 
 def _plan_base(spec: EnvSpec, lock: PlatformLock) -> Base:
-    kind = parse_base(spec.image.base).kind
+    kind = find_base(spec.image).kind
     if kind != "registry":
         return Base(kind=kind)
     if lock.base is None:

@@ -23,8 +23,8 @@ from envbuild.lock.model import BaseImage, CondaPackage, DebianPackage, Lock, Pl
 from envbuild.lock.request import digest_request
 from envbuild.lock.rows import order_lock
 from envbuild.lock.upgrade import Upgrade
-from envbuild.spec.derive import find_suite
-from envbuild.spec.formats import parse_base, parse_python
+from envbuild.spec.derive import find_base, find_suite
+from envbuild.spec.formats import parse_python
 from envbuild.spec.model import EnvSpec
 from envbuild.spec.platforms import PLATFORMS, Platform
 from envbuild.spec.registries import find_registry_options
@@ -201,7 +201,7 @@ def _lock_platform(job: _Job, platform: Platform, conda: _Conda) -> _Part:
 
 def _resolve_base(job: _Job, platform: Platform) -> BaseImage | None:
     """Return the base image by digest; what is locked stays until an upgrade is asked for."""
-    reference = parse_base(job.spec.image.base).reference
+    reference = find_base(job.spec.image).reference
     if reference is None or not platform.has_image:
         return None
     kept = job.kept("base")
@@ -232,7 +232,7 @@ def _resolve_debian(
     job: _Job, platform: Platform, conda: tuple[CondaPackage, ...]
 ) -> tuple[DebianPackage, ...]:
     spec = job.spec
-    assembled = parse_base(spec.image.base).kind == "debian"
+    assembled = find_base(spec.image).kind == "debian"
     suite = find_suite(spec)
     if not platform.debian or suite is None or not (assembled or spec.system.packages):
         return ()

@@ -16,7 +16,8 @@ from typing import Final
 
 from envbuild.kit.canonical import digest_json
 from envbuild.lock.names import normalise_name
-from envbuild.spec.formats.images import parse_base
+from envbuild.spec.derive import find_base
+from envbuild.spec.formats.images import DEFAULT_BASE
 from envbuild.spec.formats.pythons import parse_python
 from envbuild.spec.model import Conda, EnvSpec, Image, Pip, System, VirtualPackages
 
@@ -83,7 +84,7 @@ def _pip(pip: Pip) -> object:
 
 def _system(system: System, image: Image) -> object:
     """Return the section's value; to name the suite that the base names anyway is no change."""
-    named = system.suite != parse_base(image.base).suite
+    named = system.suite != find_base(image).suite
     return {
         "packages": _unordered(system.packages, str.strip),
         "suite": system.suite if named else None,
@@ -91,8 +92,12 @@ def _system(system: System, image: Image) -> object:
 
 
 def _base(image: Image) -> object:
-    """Return the base alone: interpreter, user and labels go into the image, not into the lock."""
-    return image.base
+    """Return the base alone: interpreter, user and labels go into the image, not into the lock.
+
+    What a Dockerfile says is the image's affair, too; no text of `image.base` is a list.
+    """
+    kind = find_base(image).kind
+    return ["dockerfile"] if kind == "dockerfile" else image.base or DEFAULT_BASE
 
 
 def _unordered(texts: tuple[str, ...], normalise: Callable[[str], str]) -> list[str]:

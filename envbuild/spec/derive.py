@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from envbuild.spec.formats import parse_base, parse_python
-from envbuild.spec.model import EnvSpec
+from envbuild.spec.formats import DEFAULT_BASE, parse_base, parse_python
+from envbuild.spec.formats.images import Base
+from envbuild.spec.model import EnvSpec, Image
 
-__all__ = ["find_debian_python", "find_interpreter", "find_suite"]
+__all__ = ["find_base", "find_debian_python", "find_interpreter", "find_suite", "say_base"]
 
 # The version of the package `python3` in each suite; one that is not here is not checked.
 _DEBIAN_PYTHONS: Final = {
@@ -18,6 +19,20 @@ _DEBIAN_PYTHONS: Final = {
 }
 
 
+def find_base(image: Image) -> Base:
+    """Return what the image stands on."""
+    if image.dockerfile is not None:
+        return Base(kind="dockerfile")
+    return parse_base(image.base or DEFAULT_BASE)
+
+
+def say_base(image: Image) -> str:
+    """Return the base as a message names it: its text, or the Dockerfile's path."""
+    if image.dockerfile is not None:
+        return "the Dockerfile" if "\n" in image.dockerfile else image.dockerfile
+    return image.base or DEFAULT_BASE
+
+
 def find_debian_python(suite: str) -> str | None:
     """Return `MAJOR.MINOR` of a Debian suite's Python, or None where that is not known."""
     return _DEBIAN_PYTHONS.get(suite)
@@ -25,16 +40,16 @@ def find_debian_python(suite: str) -> str | None:
 
 def find_suite(spec: EnvSpec) -> str | None:
     """Return the Debian suite that `spec`'s Debian packages come from, or None."""
-    return parse_base(spec.image.base).suite or spec.system.suite
+    return find_base(spec.image).suite or spec.system.suite
 
 
 def find_interpreter(spec: EnvSpec) -> str | None:
     """Return the path of the Python that the base brings.
 
-    None where `[conda]` brings Python, or where a registry's image does not say.
+    None where `[conda]` brings Python, or where nothing says where a base has its own.
     """
     if spec.conda is not None:
         return None
-    if spec.image.interpreter is None and parse_base(spec.image.base).kind == "debian":
+    if spec.image.interpreter is None and find_base(spec.image).kind == "debian":
         return f"/usr/bin/python{parse_python(spec.python).minor}"
     return spec.image.interpreter

@@ -16,10 +16,12 @@ from envbuild.spec.formats import (
     ABSOLUTE_PATH,
     ARCHSPEC,
     ARGUMENT,
+    BUILD_TARGET,
     CHANNEL,
     COMMAND_WORD,
     CONDA_SPEC,
     DEBIAN_PACKAGE,
+    DOCKERFILE,
     DURATION,
     ENVIRONMENT_VARIABLE,
     HEADER,
@@ -35,6 +37,7 @@ from envbuild.spec.formats import (
     RELATIVE_PATH,
     REPOSITORY,
     REQUIREMENT,
+    SECRET_ID,
     SUITE,
     URL_PATH,
     USER,
@@ -85,6 +88,12 @@ class Conda:
     virtual_packages: Annotated[VirtualPackages, "What the target machine offers."] = field(
         default_factory=VirtualPackages
     )
+    link_scripts: Annotated[
+        Literal["refuse", "run", "ignore"],
+        "What becomes of packages that want to run a script when they are installed: an error, or "
+        "the scripts run in a container without network and their changes become a layer, or the "
+        "scripts stay where they are and don't run.",
+    ] = "refuse"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,11 +136,35 @@ class Image:
     """What the image stands on and how it presents itself."""
 
     base: Annotated[
-        str,
+        str | None,
         IMAGE_BASE,
         "A registry image (locked to its digest), `debian:SUITE` (assembled from locked "
-        "packages), or `scratch`.",
-    ] = "debian:bookworm"
+        "packages), or `scratch`; default: `debian:bookworm`, or what `dockerfile` builds.",
+    ] = None
+    dockerfile: Annotated[
+        str | None,
+        DOCKERFILE,
+        "In place of `base`: a Dockerfile by its path in the repository, or its text. Docker "
+        "Engine builds it once for each content; such an image is not reproducible.",
+    ] = None
+    context: Annotated[
+        str | None,
+        RELATIVE_PATH,
+        "Folder of the repository that `COPY` takes from, without what `.dockerignore` names; "
+        "default: the Dockerfile's own, or nothing for a text.",
+    ] = None
+    build_args: Annotated[
+        Mapping[Annotated[str, ENVIRONMENT_VARIABLE], str],
+        "Values of the Dockerfile's `ARG`s; they are kept with the image, so no secrets.",
+    ] = field(default_factory=dict)
+    build_secrets: Annotated[
+        Mapping[Annotated[str, SECRET_ID], Annotated[str, ENVIRONMENT_VARIABLE]],
+        "Secrets for `RUN --mount=type=secret,id=ID`: the variable of this machine that holds "
+        "each. They are in no layer, and another value doesn't build anew.",
+    ] = field(default_factory=dict)
+    build_target: Annotated[
+        str | None, BUILD_TARGET, "Stage of the Dockerfile to build; default: the last."
+    ] = None
     repository: Annotated[
         str | None, REPOSITORY, "Where to push: registry and path, without tag."
     ] = None
@@ -143,6 +176,10 @@ class Image:
         ABSOLUTE_PATH,
         "Path of Python in the base image, where the base brings Python itself.",
     ] = None
+    user_managed: Annotated[
+        bool,
+        "Whether the base brings Python with all packages itself, and nothing is added to it.",
+    ] = False
     bytecode: Annotated[
         bool,
         "Whether the image holds byte code: the first import is quicker, the image a third bigger. "

@@ -60,6 +60,7 @@ IN: dict[str, tuple[str, Any]] = {
     "system.packages": ("system", ("git",)),
     "system.suite": ("system", "trixie"),
     "image.base": ("base", "registry.example.com/base:1"),
+    "image.dockerfile": ("base", "docker/Dockerfile"),
 }
 
 OUT: dict[str, Any] = {
@@ -68,6 +69,13 @@ OUT: dict[str, Any] = {
     "image.user": "nonroot",
     "image.interpreter": "/opt/conda/bin/python",
     "image.labels": {"team": "speech"},
+    "image.bytecode": False,
+    "image.context": "docker",
+    "image.build_args": {"VERSION": "1"},
+    "image.build_secrets": {"token": "TOKEN"},
+    "image.build_target": "runtime",
+    "image.user_managed": True,
+    "conda.link_scripts": "run",
     "env": {"MESSAGE": "hello"},
     "train": Train(script="train.py", resources=Resources(cpus=2.0)),
     "smoke": Smoke(entry_script="score.py"),

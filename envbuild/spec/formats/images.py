@@ -8,8 +8,24 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from envbuild.spec.formats.base import Format
+from envbuild.spec.formats.paths import RELATIVE_PATH, explain_relative
 
-__all__ = ["IMAGE_BASE", "LABEL", "REPOSITORY", "SUITE", "USER", "Base", "parse_base"]
+__all__ = [
+    "BUILD_TARGET",
+    "DEFAULT_BASE",
+    "DOCKERFILE",
+    "IMAGE_BASE",
+    "LABEL",
+    "REPOSITORY",
+    "SECRET_ID",
+    "SUITE",
+    "USER",
+    "Base",
+    "parse_base",
+]
+
+DEFAULT_BASE: Final = "debian:bookworm"
+"""The base of a spec that names neither a base nor a Dockerfile."""
 
 _PART: Final = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _HOST: Final = (
@@ -30,12 +46,12 @@ SUITE = Format(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Base:
-    """What `image.base` says.
+    """What `image.base` says, or that a Dockerfile builds the base.
 
     `suite` is set for `debian`, `reference` for `registry` (as written, not normalised).
     """
 
-    kind: Literal["scratch", "debian", "registry"]
+    kind: Literal["scratch", "debian", "registry", "dockerfile"]
     suite: str | None = None
     reference: str | None = None
 
@@ -83,6 +99,37 @@ def parse_base(text: str) -> Base:
     if text.startswith("debian:"):
         return Base(kind="debian", suite=text.partition(":")[2])
     return Base(kind="registry", reference=text)
+
+
+def _explain_dockerfile(text: str) -> str | None:
+    if re.match(r"\s*(?:from|arg)\s", text, re.IGNORECASE):
+        return "a Dockerfile's text stands between three quotes, on lines of its own"
+    return explain_relative(text)
+
+
+DOCKERFILE = Format(
+    name="Dockerfile",
+    expected="a path in the repository, or a text with line breaks",
+    examples=("docker/Dockerfile",),
+    pattern=(
+        rf"(?:(?![Ff][Rr][Oo][Mm] |[Aa][Rr][Gg] ){RELATIVE_PATH.pattern}|[^\u0000]*\n[^\u0000]*)"
+    ),
+    explain=_explain_dockerfile,
+)
+
+BUILD_TARGET = Format(
+    name="build stage",
+    expected="the name or number of a stage in the Dockerfile",
+    examples=("runtime", "0"),
+    pattern=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
+)
+
+SECRET_ID = Format(
+    name="secret's ID",
+    expected="letters, digits, `_`, `.` and `-`",
+    examples=("token",),
+    pattern=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
+)
 
 
 def _explain_repository(text: str) -> str | None:

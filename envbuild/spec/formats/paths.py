@@ -6,14 +6,15 @@ import re
 
 from envbuild.spec.formats.base import Format
 
-__all__ = ["ABSOLUTE_PATH", "OUTPUT_PATH", "RELATIVE_PATH", "URL_PATH"]
+__all__ = ["ABSOLUTE_PATH", "OUTPUT_PATH", "RELATIVE_PATH", "URL_PATH", "explain_relative"]
 
 # What a part of a path must not hold: patterns, backslashes, and the control characters.
 _PART = r"[^/\\*?\u0000-\u001f\u007f]"
 _RELATIVE = rf"(?!~)(?![A-Za-z]:)(?!(?:.*/)?\.\.(?:/|$)){_PART}+(?:/{_PART}*)*"
 
 
-def _explain_relative(text: str) -> str | None:
+def explain_relative(text: str) -> str | None:
+    """Return why `text` is no `RELATIVE_PATH`, if that can be told."""
     if not text:
         return "it is empty; `.` is the folder itself"
     if "\\" in text:
@@ -32,7 +33,7 @@ RELATIVE_PATH = Format(
     expected="a path relative to its folder, without `..`",
     examples=("src/train.py", "."),
     pattern=_RELATIVE,
-    explain=_explain_relative,
+    explain=explain_relative,
 )
 
 
@@ -41,7 +42,7 @@ def _explain_output(text: str) -> str | None:
         return "it is empty"
     if re.fullmatch(r"\.?(?:/\.?)*", text):
         return "that is the whole source; let the script write into a folder of its own"
-    return _explain_relative(text)
+    return explain_relative(text)
 
 
 OUTPUT_PATH = Format(

@@ -6,8 +6,14 @@ from collections.abc import Iterator
 from typing import Final
 
 from envbuild.errors import Problem
-from envbuild.spec.derive import find_debian_python, find_interpreter, find_suite
-from envbuild.spec.formats import parse_base, parse_python, show_text
+from envbuild.spec.derive import (
+    find_base,
+    find_debian_python,
+    find_interpreter,
+    find_suite,
+    say_base,
+)
+from envbuild.spec.formats import parse_python, show_text
 from envbuild.spec.model import EnvSpec
 from envbuild.spec.phrases import join_names
 from envbuild.spec.platforms import PLATFORMS
@@ -30,10 +36,10 @@ def conda_beyond_linux(spec: EnvSpec) -> Iterator[Problem]:
         )
 
 
-@rule("image.base", "conda")
+@rule("image.base", "conda", "image.user-managed")
 def scratch_needs_conda(spec: EnvSpec) -> Iterator[Problem]:
     """The base `scratch` is empty, so Python comes from conda."""
-    if spec.image.base == "scratch" and spec.conda is None:
+    if spec.image.base == "scratch" and spec.conda is None and not spec.image.user_managed:
         yield Problem(
             key="image.base",
             message=(
@@ -43,9 +49,13 @@ def scratch_needs_conda(spec: EnvSpec) -> Iterator[Problem]:
         )
 
 
-@rule("image.base", "image.interpreter", "conda", "python")
+@rule(
+    "image.base", "image.dockerfile", "image.interpreter", "image.user-managed", "conda", "python"
+)
 def one_python(spec: EnvSpec) -> Iterator[Problem]:
-    """Without `[conda]`, a registry's image needs `image.interpreter`; with it, none has one."""
+    """Without `[conda]`, a registry's or a Dockerfile's image needs `image.interpreter`."""
+    if spec.image.user_managed:
+        return
     if spec.conda is not None:
         if spec.image.interpreter is not None:
             yield Problem(
@@ -55,24 +65,24 @@ def one_python(spec: EnvSpec) -> Iterator[Problem]:
                     "leave out one of the two"
                 ),
             )
-    elif parse_base(spec.image.base).kind == "registry" and find_interpreter(spec) is None:
+    elif find_base(spec.image).kind in {"registry", "dockerfile"} and not find_interpreter(spec):
         yield Problem(
             key="image.interpreter",
             message=(
-                f"missing; say where Python is in {show_text(spec.image.base)}, such as "
+                f"missing; say where Python is in {show_text(say_base(spec.image))}, such as "
                 '`interpreter = "/usr/local/bin/python3"`, or add a table `[conda]`, which '
                 "brings one"
             ),
         )
 
 
-@rule("image.base", "conda", "python")
+@rule("image.base", "image.dockerfile", "conda", "python")
 def debian_python(spec: EnvSpec) -> Iterator[Problem]:
     """Without `[conda]`, `python` is a minor version, for `debian:SUITE` the one that it has."""
     if spec.conda is not None:
         return
     request = parse_python(spec.python)
-    suite = parse_base(spec.image.base).suite
+    suite = find_base(spec.image).suite
     has = find_debian_python(suite) if suite else None
     if has and has != request.minor:
         yield Problem(
@@ -93,10 +103,10 @@ def debian_python(spec: EnvSpec) -> Iterator[Problem]:
         )
 
 
-@rule("image.base", "system")
+@rule("image.base", "image.dockerfile", "system", "image.user-managed")
 def packages_have_a_suite(spec: EnvSpec) -> Iterator[Problem]:
     """`system.packages` come from the suite of `image.base`, else from `system.suite`."""
-    suite = parse_base(spec.image.base).suite
+    suite = find_base(spec.image).suite
     if suite and spec.system.suite and suite != spec.system.suite:
         yield Problem(
             key="system.suite",
@@ -105,12 +115,12 @@ def packages_have_a_suite(spec: EnvSpec) -> Iterator[Problem]:
                 "leave it out, or change the base"
             ),
         )
-    if spec.system.packages and find_suite(spec) is None:
+    if spec.system.packages and find_suite(spec) is None and not spec.image.user_managed:
         yield Problem(
             key="system.suite",
             message=(
-                f"missing; {show_text(spec.image.base)} does not say where Debian packages come "
-                'from, so add a line such as `suite = "bookworm"`'
+                f"missing; {show_text(say_base(spec.image))} does not say where Debian packages "
+                'come from, so add a line such as `suite = "bookworm"`'
             ),
         )
 
