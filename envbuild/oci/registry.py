@@ -29,7 +29,7 @@ from envbuild.oci.descriptor import (
 )
 from envbuild.oci.store import Store
 from envbuild.oci.token import format_scope
-from envbuild.oci.upload import Sent, Upload, send_blob
+from envbuild.oci.upload import Mounted, Session, Upload, mount_blob, send_blob
 from envbuild.oci.wire import RegistryOptions, Wire
 
 __all__ = ["Registry", "RegistryOptions", "open_registry"]
@@ -84,13 +84,13 @@ class Registry:
         if answer is None:
             return None
         if answer.status in _NO_HEAD:
-            found = self._get_manifest(repository, reference)
+            found = self.read_manifest_if_any(repository, reference)
             return found[0] if found else None
         if answer.status != 200:
             raise self._refuse(answer, request)
         described = _describe(answer)
         if described is None:
-            found = self._get_manifest(repository, reference)
+            found = self.read_manifest_if_any(repository, reference)
             return found[0] if found else None
         self._check_wanted(reference, described.digest, request)
         return described
@@ -100,7 +100,7 @@ class Registry:
 
         Raises `RegistryError` `registry.not-found` if it is not there.
         """
-        found = self._get_manifest(repository, reference)
+        found = self.read_manifest_if_any(repository, reference)
         if found is None:
             raise RegistryError(
                 "registry.not-found",
@@ -108,6 +108,24 @@ class Registry:
                 hint="check the image's name and tag",
             )
         return found
+
+    def read_manifest_if_any(
+        self, repository: str, reference: str
+    ) -> tuple[Descriptor, bytes] | None:
+        """Do as `read_manifest` does, but return None if there is no such manifest."""
+        request = self._plan_manifest("GET", repository, reference)
+        answer = self._ask_absence(request)
+        if answer is None:
+            return None
+        if answer.status != 200:
+            raise self._refuse(answer, request)
+        digest = digest_bytes(answer.body)
+        said = answer.headers.get(_DIGEST, digest)
+        if said.startswith("sha256:"):
+            self._check_wanted(said, digest, request)
+        self._check_wanted(reference, digest, request)
+        media_type = self._find_type(answer, request)
+        return Descriptor(media_type=media_type, digest=digest, size=len(answer.body)), answer.body
 
     def push_manifest(self, repository: str, reference: str, media_type: str, data: bytes) -> str:
         """Put a manifest under a tag or its digest; return its digest.
@@ -130,9 +148,12 @@ class Registry:
             raise self._wrong_digest(request, got=said, wanted=digest)
         return digest
 
-    def has_blob(self, repository: str, digest: str) -> bool:
-        """Return whether the repository has the blob; raises `RegistryError` if it can't tell."""
-        request = self._plan_blob("HEAD", repository, digest, "pull")
+    def has_blob(self, repository: str, digest: str, *, actions: str = "pull") -> bool:
+        """Return whether the repository has the blob; raises `RegistryError` if it can't tell.
+
+        `actions` is what a token is asked for, so that a push needs no second one.
+        """
+        request = self._plan_blob("HEAD", repository, digest, actions)
         answer = self._ask_absence(request)
         if answer is None or answer.status in _NO_HEAD:
             # Sending what is there already does no harm.
@@ -158,6 +179,21 @@ class Registry:
         if digest_bytes(data) != digest:
             raise self._wrong_digest(request, got=digest_bytes(data), wanted=digest)
         return data
+
+    def read_blob_end(self, repository: str, blob: Descriptor, count: int) -> bytes | None:
+        """Return a blob's last `count` bytes, unproven; None if it isn't there in that size."""
+        first = max(blob.size - count, 0)
+        request = self._plan_blob("GET", repository, blob.digest, "pull")
+        ranged = {**request.headers, "Range": f"bytes={first}-{blob.size - 1}"}
+        answer = self._ask_absence(replace(request, headers=ranged))
+        if answer is None or answer.status == 416:
+            return None
+        if answer.status == 200:  # a server that has never heard of ranges
+            return answer.body[first:] if len(answer.body) == blob.size else None
+        if answer.status != 206:
+            raise self._refuse(answer, request)
+        total = answer.headers.get("Content-Range", "").rpartition("/")[2]
+        return answer.body if total in {str(blob.size), "*"} else None
 
     def fetch_blob(
         self,
@@ -200,17 +236,24 @@ class Registry:
         blob: Descriptor,
         store: Store,
         *,
-        mount_from: str | None = None,
+        session: Session | None = None,
         sent: Callable[[int], object] = int,
-    ) -> Sent:
-        """Send a blob from the store; first ask the registry to take it from `mount_from`.
+    ) -> None:
+        """Send a blob from the store, in the upload that `mount_blob` opened if there is one.
 
         Whether it is there is not asked: see `has_blob`. `sent` is told as `got` in `fetch_blob`.
         """
-        return send_blob(
-            self._wire,
-            Upload(repository=repository, blob=blob, store=store, mount_from=mount_from, sent=sent),
-        )
+        upload = Upload(repository=repository, blob=blob, store=store, sent=sent)
+        send_blob(self._wire, upload, session)
+
+    def mount_blob(
+        self, repository: str, blob: Descriptor, source: str
+    ) -> Mounted | Session | None:
+        """Have the repository take a blob over from another one, `source`, without sending it.
+
+        Returns `"mounted"`, or else the upload that the registry opened instead, if it did.
+        """
+        return mount_blob(self._wire, repository, blob, source)
 
     def _plan_manifest(self, method: str, repository: str, reference: str) -> Request:
         return Request(
@@ -260,21 +303,6 @@ class Registry:
         if request.method == "HEAD" and "/manifests/" in request.url:
             answer = self._wire.peek(replace(request, method="GET"))
         return bool(answer.codes & _ABSENT)
-
-    def _get_manifest(self, repository: str, reference: str) -> tuple[Descriptor, bytes] | None:
-        request = self._plan_manifest("GET", repository, reference)
-        answer = self._ask_absence(request)
-        if answer is None:
-            return None
-        if answer.status != 200:
-            raise self._refuse(answer, request)
-        digest = digest_bytes(answer.body)
-        said = answer.headers.get(_DIGEST, digest)
-        if said.startswith("sha256:"):
-            self._check_wanted(said, digest, request)
-        self._check_wanted(reference, digest, request)
-        media_type = self._find_type(answer, request)
-        return Descriptor(media_type=media_type, digest=digest, size=len(answer.body)), answer.body
 
     def _put_manifest(self, request: Request) -> Answer:
         answer = self._wire.attempt(request)

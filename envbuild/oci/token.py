@@ -109,8 +109,15 @@ class Authenticator:
         """Return what is known to convince the registry; empty before its first challenge."""
         if self._basic:
             return dict(self._basic)
-        token, end = self._tokens.get(tuple(scopes), ("", 0.0))
-        return {"Authorization": f"Bearer {token}"} if time.monotonic() < end else {}
+        now = time.monotonic()
+        exact = self._tokens.get(tuple(scopes))
+        if exact is not None and now < exact[1]:
+            return {"Authorization": f"Bearer {exact[0]}"}
+        # A copy, for another thread may add one.
+        for granted, (token, end) in list(self._tokens.items()):
+            if now < end and _covers(granted, scopes):
+                return {"Authorization": f"Bearer {token}"}
+        return {}
 
     def answer(
         self, header: str, scopes: Sequence[str], sent: Mapping[str, str], *, secure: bool
@@ -229,6 +236,15 @@ class Authenticator:
             f"`{self._registry}` can't be logged in to: {strip_credentials(reason)}",
             hint=f"to log in, run `docker login {self._registry}`",
         )
+
+
+def _covers(granted: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Return whether a token for some scopes will do for others."""
+    have = {
+        name: set(actions.split(",")) for name, _, actions in (s.rpartition(":") for s in granted)
+    }
+    parts = (scope.rpartition(":") for scope in wanted)
+    return all(set(actions.split(",")) <= have.get(name, set()) for name, _, actions in parts)
 
 
 def _find_others(asked: str, ours: Sequence[str]) -> list[str]:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-from envbuild.errors import EnvbuildError, RegistryError
 from envbuild.kit.crew import run_crew
 from envbuild.kit.progress import Progress, Silent
 from envbuild.oci.descriptor import Descriptor, ImagePlatform
-from envbuild.oci.reference import Reference, parse_reference
+from envbuild.oci.reference import Reference
 from envbuild.oci.registry import Registry
+from envbuild.oci.select import check_platform, find_manifest, read_blobs, read_children
 from envbuild.oci.store import Store
+from envbuild.oci.upload import Session
 
-__all__ = ["PushReport", "pull_image", "push_image", "resolve_digest"]
+__all__ = ["PushReport", "pull_image", "push_image", "resolve_digest", "resolve_image"]
 
-_THREADS: Final = 4
+_ASKING: Final = 8
+"""Questions that are under way at once."""
 
-_PLAIN_VARIANTS: Final = {"arm64": ("", "v8"), "amd64": ("", "v1"), "arm": ("v7", "", "v6")}
-"""Variants of an architecture that any machine of it runs, the best first."""
+_SENDING: Final = 4
+"""Blobs that are under way at once."""
+
+_MOUNTS: Final = 2
+"""Most repositories that a blob is tried to be mounted from."""
+
+_CHEAP: Final = 16 << 10
+"""A blob of so many bytes is sent without asking whether it is there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,48 +47,113 @@ def push_image(
     reference: Reference,
     registry: Registry,
     *,
+    known: Mapping[str, Sequence[str]] | None = None,
+    fetch: Callable[[Descriptor], None] | None = None,
     progress: Progress | None = None,
     task: str = "",
 ) -> PushReport:
-    """Make the registry have the image under `reference`; send only what it lacks.
+    """Make the registry have the image or index under `reference`; send only what it lacks.
 
-    Nothing is named before all blobs are there. A blob that another image of the store has in
-    another repository of this registry is mounted from there instead of sent. Raises
-    `RegistryError`, and `ImageError` `store.damaged` or `store.missing`.
+    Manifests and configurations are in the store; a layer need not be. `known` says for a blob's
+    digest in which repositories (`host/path`) it is known to be: one of the same registry is
+    mounted from there, without a byte. Where that is refused, and for what only other registries
+    have, `fetch` brings the blob into the store, and it is sent. `known` may be wrong: what it
+    says is asked of the registry, never believed. Nothing is named before all blobs are there.
+    Raises `RegistryError`, and `ImageError` `store.damaged` or `store.missing`.
     """
     work = _Work(progress or Silent(), task or reference.repository)
     work.say(f"asking {registry.host}")
     blobs = _list_blobs(store, manifest)
-    known = registry.find_manifest(reference.repository, reference.target)
-    if known is not None and known.digest == manifest.digest:
+    there = registry.find_manifest(reference.repository, reference.target)
+    if there is not None and there.digest == manifest.digest:
         return PushReport(blobs_there=len(blobs))
-    missing = _find_missing(registry, reference.repository, blobs)
-    sources = _find_sources(store, reference) if missing else {}
-    work.begin("pushing", sum(blob.size for blob in missing))
-
-    def send(blob: Descriptor, check: Callable[[], None]) -> Literal["mounted", "sent"]:
-        def sent(size: int) -> None:
-            check()
-            work.add(size)
-
-        source = sources.get(blob.digest)
-        how = registry.push_blob(reference.repository, blob, store, mount_from=source, sent=sent)
-        if how == "mounted":
-            work.add(blob.size)
-        return how
-
+    pushing = _Pushing(store, reference, registry, known or {}, fetch, work)
     # The biggest first, so that none of them is left alone at the end.
-    ordered = sorted(missing, key=lambda blob: blob.size, reverse=True)
-    results = run_crew(send, ordered, threads=_THREADS)
+    ordered = sorted(blobs, key=lambda blob: blob.size, reverse=True)
+    states = run_crew(pushing.ask, ordered, threads=_ASKING)
+    lacking = [(b, state) for b, state in zip(ordered, states, strict=True) if _is_lacking(state)]
+    work.begin("pushing", sum(blob.size for blob, _ in lacking))
+    run_crew(pushing.send, lacking, threads=_SENDING)
     work.say(f"naming it at {registry.host}")
     _put_manifests(store, manifest, reference, registry)
-    sizes = [b.size for b, how in zip(ordered, results, strict=True) if how == "sent"]
     return PushReport(
-        blobs_sent=len(sizes),
-        blobs_there=len(blobs) - len(missing),
-        bytes_sent=sum(sizes),
-        blobs_mounted=len(missing) - len(sizes),
+        blobs_sent=len(lacking),
+        blobs_there=states.count("there"),
+        bytes_sent=sum(blob.size for blob, _ in lacking),
+        blobs_mounted=states.count("mounted"),
     )
+
+
+_State = Session | Literal["there", "mounted"] | None
+"""What asking for a blob led to; None or an opened upload: it has to be sent."""
+
+
+def _is_lacking(state: _State) -> bool:
+    return state is None or isinstance(state, Session)
+
+
+class _Pushing:
+    """Brings blobs into one repository; for many threads."""
+
+    def __init__(
+        self,
+        store: Store,
+        reference: Reference,
+        registry: Registry,
+        known: Mapping[str, Sequence[str]],
+        fetch: Callable[[Descriptor], None] | None,
+        work: _Work,
+    ) -> None:
+        self._store = store
+        self._target = reference
+        self._registry = registry
+        self._known = known
+        self._fetch = fetch
+        self._work = work
+        self._refusing: set[str] = set()
+
+    def ask(self, blob: Descriptor, check: Callable[[], None]) -> _State:
+        """Have the blob mounted, or look whether it is there, with as few questions as will do."""
+        check()
+        places = self._known.get(blob.digest, ())
+        sources = [] if self._target.name in places else self._find_sources(places)
+        for source in sources[:_MOUNTS]:
+            state = self._registry.mount_blob(self._target.repository, blob, source)
+            if state == "mounted":
+                return state
+            if isinstance(state, Session):
+                return state if self._is_cheap(blob) or not self._has(blob) else "there"
+            self._refusing.add(source)
+        # To send a few bytes costs less than to ask first.
+        return "there" if not self._is_cheap(blob) and self._has(blob) else None
+
+    def send(self, task: tuple[Descriptor, _State], check: Callable[[], None]) -> None:
+        """Send the blob, brought here first if need be."""
+        blob, state = task
+
+        def sent(size: int) -> None:
+            check()
+            self._work.add(size)
+
+        check()
+        if self._fetch is not None and not self._store.has(blob.digest, blob.size):
+            self._fetch(blob)
+        session = state if isinstance(state, Session) else None
+        self._registry.push_blob(
+            self._target.repository, blob, self._store, session=session, sent=sent
+        )
+
+    def _find_sources(self, places: Sequence[str]) -> list[str]:
+        """Return the repositories of this registry among `places`, save those that refused."""
+        prefix = f"{self._target.registry}/"
+        names = [place.removeprefix(prefix) for place in places if place.startswith(prefix)]
+        return [name for name in names if name not in self._refusing]
+
+    def _is_cheap(self, blob: Descriptor) -> bool:
+        return blob.size <= _CHEAP and self._store.has(blob.digest, blob.size)
+
+    def _has(self, blob: Descriptor) -> bool:
+        return self._registry.has_blob(self._target.repository, blob.digest, actions="pull,push")
 
 
 def pull_image(
@@ -101,13 +173,15 @@ def pull_image(
     """
     work = _Work(progress or Silent(), task or reference.repository)
     wanted = ImagePlatform(os=os, architecture=architecture)
-    kept = _find_kept(store, reference, wanted)
+    kept = _find_kept(store, reference, wanted, whole=True)
     if kept is not None:
         return kept
     work.say(f"asking {registry.host}")
-    manifest, data = _resolve(registry, reference, wanted, store)
-    store.add(data)
-    blobs = [b for b in _read_blobs(data) if not store.has(b.digest, b.size)]
+    manifest, data, config = find_manifest(registry, reference, wanted)
+    for known in (data, config):
+        if known is not None:
+            store.add(known)
+    blobs = [b for b in read_blobs(data) if not store.has(b.digest, b.size)]
     work.begin("pulling", sum(blob.size for blob in blobs))
 
     def fetch(blob: Descriptor, check: Callable[[], None]) -> None:
@@ -117,8 +191,29 @@ def pull_image(
 
         registry.fetch_blob(reference.repository, blob, store, got=got)
 
-    run_crew(fetch, sorted(blobs, key=lambda b: b.size, reverse=True), threads=_THREADS)
+    run_crew(fetch, sorted(blobs, key=lambda b: b.size, reverse=True), threads=_SENDING)
     # By digest, so that the next pull finds it, and a push knows where its blobs may be mounted.
+    store.name(f"{reference.name}@{manifest.digest}", manifest)
+    return manifest
+
+
+def resolve_image(
+    registry: Registry, reference: Reference, store: Store, *, os: str, architecture: str
+) -> Descriptor:
+    """Bring the image for one platform into the store without its layers; return its manifest.
+
+    Only manifest and configuration are fetched; see `Registry.fetch_blob` for a layer. A reference
+    by digest that was resolved before is answered without the registry. Raises as `pull_image`.
+    """
+    wanted = ImagePlatform(os=os, architecture=architecture)
+    kept = _find_kept(store, reference, wanted, whole=False)
+    if kept is not None:
+        return kept
+    manifest, data, config = find_manifest(registry, reference, wanted)
+    if config is None:
+        config = registry.read_blob(reference.repository, read_blobs(data)[0].digest)
+    store.add(config)
+    store.add(data)
     store.name(f"{reference.name}@{manifest.digest}", manifest)
     return manifest
 
@@ -129,7 +224,7 @@ def resolve_digest(registry: Registry, reference: Reference, *, os: str, archite
     Raises `RegistryError` `registry.not-found`, `registry.platform-missing`.
     """
     wanted = ImagePlatform(os=os, architecture=architecture)
-    return _resolve(registry, reference, wanted, None)[0].digest
+    return find_manifest(registry, reference, wanted)[0].digest
 
 
 class _Work:
@@ -157,138 +252,45 @@ class _Work:
         self._progress.update(self._task, self._doing, done, self._total)
 
 
-def _read_blobs(manifest: bytes) -> list[Descriptor]:
-    """Return configuration and layers, each digest once."""
-    value = _parse(manifest)
-    entries = [value.get("config"), *value.get("layers", ())]
-    return list({d.digest: d for d in map(Descriptor.from_json, entries)}.values())
-
-
-def _read_children(index: bytes) -> list[Descriptor]:
-    return [Descriptor.from_json(entry) for entry in _parse(index).get("manifests", ())]
-
-
-def _parse(manifest: bytes) -> Mapping[str, Any]:
-    value: Any = json.loads(manifest)
-    return value if isinstance(value, dict) else {}
-
-
 def _list_blobs(store: Store, manifest: Descriptor) -> list[Descriptor]:
     """Return every blob below a manifest or an index."""
     data = store.read(manifest.digest)
     if not manifest.is_index:
-        return _read_blobs(data)
-    blobs = [blob for child in _read_children(data) for blob in _list_blobs(store, child)]
+        return read_blobs(data)
+    blobs = [blob for child in read_children(data) for blob in _list_blobs(store, child)]
     return list({blob.digest: blob for blob in blobs}.values())
-
-
-def _find_missing(
-    registry: Registry, repository: str, blobs: Sequence[Descriptor]
-) -> list[Descriptor]:
-    def ask(blob: Descriptor, check: Callable[[], None]) -> bool:
-        check()
-        return registry.has_blob(repository, blob.digest)
-
-    there = run_crew(ask, blobs, threads=_THREADS)
-    return [blob for blob, known in zip(blobs, there, strict=True) if not known]
-
-
-def _find_sources(store: Store, target: Reference) -> dict[str, str]:
-    """Return blob digest -> repository of the same registry that may have it.
-
-    It is only a guess from what this store has pulled or built before: a registry that doesn't
-    find the blob there takes an upload instead.
-    """
-    sources: dict[str, str] = {}
-    for name, manifest in store.names().items():
-        try:
-            known = parse_reference(name)
-            if known.registry == target.registry and known.repository != target.repository:
-                for blob in _list_blobs(store, manifest):
-                    sources.setdefault(blob.digest, known.repository)
-        except EnvbuildError:
-            continue  # another tool's name, or an image that is no longer whole
-    return sources
 
 
 def _put_manifests(
     store: Store, manifest: Descriptor, reference: Reference, registry: Registry
 ) -> None:
+    """Put what an index names before the index, and the name last."""
     data = store.read(manifest.digest)
+
+    def put(child: Descriptor, check: Callable[[], None]) -> None:
+        check()
+        by_digest = Reference(
+            registry=reference.registry, repository=reference.repository, digest=child.digest
+        )
+        _put_manifests(store, child, by_digest, registry)
+
     if manifest.is_index:
-        for child in _read_children(data):
-            registry.push_manifest(
-                reference.repository, child.digest, child.media_type, store.read(child.digest)
-            )
+        run_crew(put, read_children(data), threads=_SENDING)
     registry.push_manifest(reference.repository, reference.target, manifest.media_type, data)
 
 
-def _find_kept(store: Store, reference: Reference, wanted: ImagePlatform) -> Descriptor | None:
-    """Return the image of a reference by digest if all of it is in the store."""
+def _find_kept(
+    store: Store, reference: Reference, wanted: ImagePlatform, *, whole: bool
+) -> Descriptor | None:
+    """Return the image of a reference by digest if it is in the store, maybe with all layers."""
     if reference.digest is None:
         return None
     found = store.find(f"{reference.name}@{reference.digest}")
     if found is None or not store.has(found.digest, found.size):
         return None
-    blobs = _read_blobs(store.read(found.digest))
+    blobs = read_blobs(store.read(found.digest))
+    blobs = blobs if whole else blobs[:1]
     if not all(store.has(blob.digest, blob.size) for blob in blobs):
         return None
-    _check_platform(store.read(blobs[0].digest), wanted, reference)
+    check_platform(store.read(blobs[0].digest), wanted, reference)
     return found
-
-
-def _resolve(
-    registry: Registry, reference: Reference, wanted: ImagePlatform, store: Store | None
-) -> tuple[Descriptor, bytes]:
-    """Return the platform's manifest; a manifest without an index proves its platform itself."""
-    found, data = registry.read_manifest(reference.repository, reference.target)
-    if not found.is_index:
-        config = Descriptor.from_json(_parse(data).get("config"))
-        text = registry.read_blob(reference.repository, config.digest)
-        _check_platform(text, wanted, reference)
-        if store is not None:
-            store.add(text)
-        return found, data
-    child = _choose(_read_children(data), wanted, reference)
-    return registry.read_manifest(reference.repository, child.digest)
-
-
-def _choose(
-    children: Sequence[Descriptor], wanted: ImagePlatform, reference: Reference
-) -> Descriptor:
-    variants = _PLAIN_VARIANTS.get(wanted.architecture, ("",))
-    for variant in variants:
-        for child in children:
-            if child.platform is not None and (
-                child.platform.os,
-                child.platform.architecture,
-                child.platform.variant,
-            ) == (wanted.os, wanted.architecture, variant):
-                return child
-    raise _platform_missing(reference, wanted, _list_platforms(children))
-
-
-def _list_platforms(children: Sequence[Descriptor]) -> Iterator[str]:
-    """Yield what there is; attestations have the platform `unknown`."""
-    for child in children:
-        if child.platform is not None and child.platform.os != "unknown":
-            yield str(child.platform)
-
-
-def _check_platform(config: bytes, wanted: ImagePlatform, reference: Reference) -> None:
-    value = _parse(config)
-    has = ImagePlatform(os=str(value.get("os")), architecture=str(value.get("architecture")))
-    if has != wanted:
-        raise _platform_missing(reference, wanted, iter([str(has)]))
-
-
-def _platform_missing(
-    reference: Reference, wanted: ImagePlatform, there: Iterator[str]
-) -> RegistryError:
-    offered = ", ".join(f"`{name}`" for name in there) or "none"
-    return RegistryError(
-        "registry.platform-missing",
-        f"`{reference}` is not made for `{wanted}`; there is: {offered}",
-        hint="choose a base image that is made for the platform, or take the platform out of "
-        "`platforms`",
-    )

@@ -57,6 +57,16 @@ class RegistryOptions:
     patience: Patience = field(default_factory=Patience)
 
 
+@dataclass(slots=True)
+class Habits:
+    """What was learnt of how a registry takes uploads."""
+
+    too_long: int = 1 << 62
+    """The shortest request, in bytes, that was too long for it."""
+    refused: set[int] = field(default_factory=set)
+    """Sizes of chunks that it took for no chunks."""
+
+
 class Wire:
     """The way to one registry; safe in many threads, keeps its connections."""
 
@@ -68,31 +78,48 @@ class Wire:
         self._pool = open_pool(ca=ca, patience=options.patience)
         self._scheme = _choose_scheme(self._netloc, options, has_ca=ca is not None)
         self._is_registry = False
+        self.habits = Habits()
         self._guard = threading.Lock()
         self._auth = Authenticator(
             host, pool=self._pool, patience=options.patience, find=find_credential
         )
 
-    def ask(self, request: Request) -> Answer:
+    def ask(self, request: Request, *, attempts: int | None = None) -> Answer:
         """Return the answer, whatever its status below 500; tries again where that may help.
 
         Raises `RegistryError` `registry.unavailable`, `registry.unreachable`,
         `registry.timeout`, `registry.tls`, `registry.unauthorised`.
         """
-        return self.persist(lambda: self.attempt(request))
+        return self.persist(lambda: self.attempt(request), attempts=attempts)
 
-    def persist(self, action: Callable[[], T]) -> T:
-        """Return what `action` returns; repeat it with growing pauses while it is `Transient`."""
-        patience = self._options.patience
+    def persist(self, action: Callable[[], T], *, attempts: int | None = None) -> T:
+        """Return what `action` returns; repeat it with growing pauses while it is `Transient`.
+
+        `attempts` is for what is worth fewer of them than usual.
+        """
         attempt = 0
         while True:
             attempt += 1
             try:
                 return action()
             except Transient as failure:
-                if attempt >= min(patience.attempts, failure.attempts or patience.attempts):
+                if attempt == attempts:
                     raise failure.error from failure
-                time.sleep(patience.pause(attempt, failure.retry_after))
+                self.wait(failure, attempt)
+
+    def wait(self, failure: Transient, attempt: int) -> None:
+        """Wait after attempt number `attempt` (from 1) failed; raise if it was the last one."""
+        patience = self._options.patience
+        if attempt >= min(patience.attempts, failure.attempts or patience.attempts):
+            raise failure.error from failure
+        time.sleep(patience.pause(attempt, failure.retry_after))
+
+    def try_ask(self, request: Request) -> Answer | None:
+        """Return any answer, or None if there is none; asks once."""
+        try:
+            return self.peek(request)
+        except (Transient, RegistryError):
+            return None
 
     def attempt(self, request: Request) -> Answer:
         """Do as `ask` does, but once; raises `Transient` for what may pass."""

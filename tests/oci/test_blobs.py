@@ -55,12 +55,13 @@ def test_a_blob_arrives(server: FaultyRegistry, reach: Open, store: Store, size:
 @pytest.mark.parametrize(
     "trouble",
     [cut(after=300_000), answer(500), answer(503, Retry_After="0"), answer(404)],
-    ids=["cut", "500", "503", "forgotten"],
+    ids=["cut", "500", "503", "404"],
 )
 def test_a_lost_upload_begins_anew(
     server: FaultyRegistry, reach: Open, store: Store, trouble: Act
 ) -> None:
     server.script("PUT", "/blobs/uploads/", trouble)
+    server.script("GET", "/blobs/uploads/", answer(404, refusal("BLOB_UPLOAD_UNKNOWN")))
     push(server, reach, store, os.urandom(2_000_000))
     assert server.count("POST", "/blobs/uploads/") == 2
 
@@ -123,7 +124,7 @@ def test_a_blob_too_large_for_one_request_goes_in_chunks(
     for method in ("PUT", "PATCH"):
         server.script(method, "/blobs/uploads/", limited, forever=True)
     push(server, reach, store, os.urandom(2_500_000))
-    ranges = [s.headers["Content-Range"] for s in server.seen if s.method == "PATCH"]
+    ranges = [s.headers["Content-Range"] for s in server.seen if "Content-Range" in s.headers]
     assert ranges[-3:] == ["0-1048575", "1048576-2097151", "2097152-2499999"]
 
 
@@ -212,7 +213,7 @@ def test_one_failed_blob_ends_the_push_without_a_name(
 def test_a_blob_that_the_registry_can_not_tell_of_ends_the_push(
     server: FaultyRegistry, reach: Open, store: Store
 ) -> None:
-    image = add_image(store, b"one")
+    image = add_image(store, os.urandom(50_000))
     server.script("HEAD", "/blobs/", answer(500), forever=True)
     with pytest.raises(RegistryError) as caught:
         push_image(store, image, parse_reference(f"{server.host}/b:1"), reach(server.host))
@@ -277,5 +278,5 @@ def test_a_proxy_that_ends_tls_does_not_lead_uploads_astray(
         server.upload_host = "http://127.0.0.1"
         digest, size = store.add(b"data")
         blob = Descriptor(media_type=OCI_LAYER_GZIP, digest=digest, size=size)
-        assert reach(server.host, ca=ca).push_blob("a", blob, store) == "sent"
+        reach(server.host, ca=ca).push_blob("a", blob, store)
         assert server.blobs["a", digest] == b"data"

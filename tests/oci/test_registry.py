@@ -109,9 +109,9 @@ def test_a_blob_of_another_repository_is_not_sent_again(
     image = add_image(store, os.urandom(500_000))
     remote = reach(reference.registry)
     push_image(store, image, reference, remote)
-    store.name(str(reference), image)
     other = parse_reference(f"{registry.host}/tests/{uuid.uuid4().hex}:1")
-    report = push_image(store, image, other, remote)
+    known = {str(blob["digest"]): [reference.name] for blob in blobs_of(store, image)}
+    report = push_image(store, image, other, remote, known=known)
     assert report == PushReport(blobs_mounted=2)
     remote.read_blob(other.repository, image_config(store, image))
 
@@ -123,10 +123,11 @@ def image_config(store: Store, image: Descriptor) -> str:
 def test_a_wrong_guess_of_where_a_blob_is_costs_an_upload_only(
     store: Store, registry: RunningRegistry, reference: Reference, reach: Open
 ) -> None:
-    image = add_image(store, b"data")
-    store.name(f"{registry.host}/tests/never-pushed:1", image)
-    report = push_image(store, image, reference, reach(reference.registry))
-    assert (report.blobs_sent, report.blobs_mounted) == (2, 0)
+    image = add_image(store, os.urandom(50_000), b"data")
+    places = [f"{registry.host}/tests/never-pushed", "elsewhere.example.com/a"]
+    known = {str(blob["digest"]): places for blob in blobs_of(store, image)}
+    report = push_image(store, image, reference, reach(reference.registry), known=known)
+    assert (report.blobs_sent, report.blobs_mounted) == (3, 0)
 
 
 def test_an_image_comes_back_whole(

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from tests.rig.need import missing
-from tests.rig.scripted import Handler, ScriptedServer
+from tests.rig.scripted import Act, Handler, ScriptedServer
 
 __all__ = [
     "FaultyRegistry",
@@ -153,6 +153,7 @@ class FaultyRegistry(ScriptedServer):
     tokens: dict[str, tuple[str, ...]] = field(default_factory=dict)
     upload_host: str = ""
     """Where uploads are to be sent; empty: here, by a relative URL."""
+    least_chunk: int = 0
 
     def revoke(self) -> None:
         """Forget all tokens, as when they end."""
@@ -211,6 +212,9 @@ class FaultyRegistry(ScriptedServer):
     def _serve_upload(
         self, handler: Handler, repository: str, name: str, fields: dict[str, str]
     ) -> None:
+        if handler.command == "GET":
+            self._serve_status(handler, repository, name)
+            return
         body = handler.read_body()
         if handler.command == "POST":
             wanted = (fields.get("from", ""), fields.get("mount", ""))
@@ -223,10 +227,14 @@ class FaultyRegistry(ScriptedServer):
         elif name not in self.uploads:
             self._refuse(handler, 404, "BLOB_UPLOAD_UNKNOWN")
             return
+        first = re.match(r"(\d+)-", handler.headers.get("Content-Range", ""))
+        if first and int(first[1]) != len(self.uploads[name]):
+            self._refuse(handler, 416, "BLOB_UPLOAD_INVALID")
+            return
         self.uploads[name] += body
-        place = f"{self.upload_host}/v2/{repository}/blobs/uploads/{name}?state=a%20b"
         if handler.command != "PUT":
-            handler.reply(202, b"", {"Location": place})
+            more = {"OCI-Chunk-Min-Length": str(self.least_chunk)} if self.least_chunk else {}
+            handler.reply(202, b"", {"Location": self._place(repository, name), **more})
             return
         data = self.uploads.pop(name)
         if "sha256:" + hashlib.sha256(data).hexdigest() != fields.get("digest"):
@@ -234,6 +242,33 @@ class FaultyRegistry(ScriptedServer):
             return
         digest = self.put_blob(repository, data)
         handler.reply(201, b"", {"Docker-Content-Digest": digest, "Location": "/somewhere"})
+
+    def _serve_status(self, handler: Handler, repository: str, name: str) -> None:
+        if name not in self.uploads:
+            self._refuse(handler, 404, "BLOB_UPLOAD_UNKNOWN")
+            return
+        last = max(0, len(self.uploads[name]) - 1)
+        place = self._place(repository, name)
+        handler.reply(204, b"", {"Location": place, "Range": f"0-{last}"})
+
+    def _place(self, repository: str, name: str) -> str:
+        return f"{self.upload_host}/v2/{repository}/blobs/uploads/{name}?state=a%20b"
+
+    def keep_part(self, after: int) -> Act:
+        """Keep `after` bytes of an upload, then drop the connection without an answer."""
+
+        def act(handler: Handler) -> None:
+            name = handler.path.partition("?")[0].rpartition("/")[2]
+            self.uploads[name] += handler.rfile.read(after)
+            handler.close_connection = True
+            handler.connection.close()
+
+        return act
+
+    def lose_uploads(self, handler: Handler) -> None:
+        """Forget all uploads, as a registry does that is restarted, and serve on."""
+        self.uploads.clear()
+        self.serve(handler)
 
     def _admits(self, handler: Handler, path: str) -> bool:
         kind, _, value = handler.headers.get("Authorization", "").partition(" ")
