@@ -10,23 +10,23 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 from envbuild.errors import ToolError
 from envbuild.kit.disk import disk_errors
 from envbuild.kit.http import strip_credentials
 
-__all__ = ["ToolExitError", "run_tool", "stop_tools"]
+__all__ = ["ToolExitError", "open_child", "run_tool", "stop_tools"]
 
 GRACE: Final = 3.0
 """Seconds that a child has to end by itself after SIGTERM."""
 
-_running: set[subprocess.Popen[str]] = set()
+_running: set[subprocess.Popen[Any]] = set()
 _guard = threading.Lock()
 
 
@@ -79,18 +79,80 @@ def run_tool(
     output = _hide("\n".join(t for t in (ended.stdout, ended.stderr) if t), secrets)
     command = _hide(shlex.join(argv), secrets)
     log = _keep(f"$ {command}\n{_say(ended.returncode)}\n\n{output}", tool=tool, logs=logs)
-    raise ToolExitError(
+    raise _failed(ended.returncode, output, tool=tool, log=log)
+
+
+def _failed(returncode: int, output: str, *, tool: str, log: Path) -> ToolExitError:
+    return ToolExitError(
         "tool.failed",
-        f"`{tool}` {_say(ended.returncode)}; its output is in `{log}`{_quote_end(output)}",
-        returncode=ended.returncode,
+        f"`{tool}` {_say(returncode)}; its output is in `{log}`{_quote_end(output)}",
+        returncode=returncode,
         output=output,
         log=log,
         hint=f"to see all it said, run `cat {shlex.quote(str(log))}`",
     )
 
 
+@contextlib.contextmanager
+def open_child(argv: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Give a child that talks over its stdin and stdout; its whole group ends with the block.
+
+    It hears nothing of Ctrl-C itself, and `stop_tools` ends it. Its stderr is ours.
+    """
+    child: subprocess.Popen[bytes] | None = None
+    try:
+        with _hold_ctrl_c():
+            child = subprocess.Popen(
+                list(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            )
+            with _guard:
+                _running.add(child)
+        yield child
+    finally:
+        if child is not None:
+            with _hold_ctrl_c():
+                _end_group(child)
+            _forget(child)
+
+
+def stream_tool(
+    argv: Sequence[str],
+    *,
+    tool: str,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    logs: Path,
+    secrets: Sequence[str] = (),
+    on_line: Callable[[str], object] | None = None,
+) -> Path:
+    """Run `argv` to its end and return the file below `logs` that holds all it said.
+
+    Its stdout and stderr, as one, go to that file and to `on_line` line by line as they come (of a
+    line that is drawn over, each state is one), with secrets hidden. Everything else is as for
+    `run_tool`, the errors too; the log stays after success, for who wants it.
+    """
+    command = _hide(shlex.join(argv), secrets)
+    log = _keep(f"$ {command}\n", tool=tool, logs=logs)
+    with (
+        _running_child(argv, tool=tool, env=env, cwd=cwd, stderr=subprocess.STDOUT) as child,
+        disk_errors(log),
+        log.open("a", encoding="utf-8") as file,
+    ):
+        for line in child.stdout or ():
+            shown = _hide(line.rstrip("\r\n"), secrets)
+            file.write(shown + "\n")
+            file.flush()
+            if on_line is not None:
+                on_line(shown)
+        child.wait()
+    if child.returncode:
+        output = log.read_text(encoding="utf-8").partition("\n")[2]
+        raise _failed(child.returncode, output, tool=tool, log=log)
+    return log
+
+
 def stop_tools() -> None:
-    """End every child that `run_tool` is waiting for in any thread; for Ctrl-C."""
+    """End every child of `run_tool` and `open_child`, in whichever thread; for Ctrl-C."""
     with _guard:
         children = list(_running)
     for child in children:
@@ -102,15 +164,29 @@ def stop_tools() -> None:
 def _run(
     argv: Sequence[str], *, tool: str, env: Mapping[str, str] | None, cwd: Path | None
 ) -> _Ended:
+    with _running_child(argv, tool=tool, env=env, cwd=cwd, stderr=subprocess.PIPE) as child:
+        stdout, stderr = child.communicate()
+    return _Ended(returncode=child.returncode, stdout=stdout, stderr=stderr)
+
+
+@contextlib.contextmanager
+def _running_child(
+    argv: Sequence[str],
+    *,
+    tool: str,
+    env: Mapping[str, str] | None,
+    cwd: Path | None,
+    stderr: int,
+) -> Iterator[subprocess.Popen[str]]:
+    """Give a child that is ended, with its whole group, where the block ends with an error."""
     child: subprocess.Popen[str] | None = None
     try:
         # The child may run before `Popen` has returned, and nobody would know it then.
         with _hold_ctrl_c():
-            child = _start(argv, tool=tool, env=env, cwd=cwd)
+            child = _start(argv, tool=tool, env=env, cwd=cwd, stderr=stderr)
             with _guard:
                 _running.add(child)
-        stdout, stderr = child.communicate()
-        return _Ended(returncode=child.returncode, stdout=stdout, stderr=stderr)
+        yield child
     except BaseException:
         if child is not None:
             with _hold_ctrl_c():
@@ -121,12 +197,13 @@ def _run(
             _forget(child)
 
 
-def _forget(child: subprocess.Popen[str]) -> None:
+def _forget(child: subprocess.Popen[Any]) -> None:
     with _guard:
         _running.discard(child)
-    for pipe in (child.stdout, child.stderr):
+    for pipe in (child.stdin, child.stdout, child.stderr):
         if pipe is not None:
-            pipe.close()
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
 
 @contextlib.contextmanager
@@ -147,14 +224,19 @@ def _hold_ctrl_c() -> Iterator[None]:
 
 
 def _start(
-    argv: Sequence[str], *, tool: str, env: Mapping[str, str] | None, cwd: Path | None
+    argv: Sequence[str],
+    *,
+    tool: str,
+    env: Mapping[str, str] | None,
+    cwd: Path | None,
+    stderr: int,
 ) -> subprocess.Popen[str]:
     try:
         return subprocess.Popen(
             list(argv),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             env=None if env is None else dict(env),
             cwd=cwd,
             encoding="utf-8",
@@ -178,7 +260,7 @@ def _start(
         ) from error
 
 
-def _end_group(child: subprocess.Popen[str]) -> None:
+def _end_group(child: subprocess.Popen[Any]) -> None:
     _signal_group(child, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(GRACE)
@@ -187,7 +269,7 @@ def _end_group(child: subprocess.Popen[str]) -> None:
     child.wait()
 
 
-def _signal_group(child: subprocess.Popen[str], number: signal.Signals) -> None:
+def _signal_group(child: subprocess.Popen[Any], number: signal.Signals) -> None:
     # The group has the child's own number, and keeps it as long as one member lives.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, number)
