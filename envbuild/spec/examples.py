@@ -58,6 +58,8 @@ cuda = "12.4"
 dependencies = ["httpx>=0.27", "uvicorn[standard]", 'tomli>=2; python_version < "3.11"']
 extra-index-urls = ["https://${ACME_TOKEN}@pkgs.example.com/simple"]
 resolver = "pip-tools"
+build-from-source = ["antlr4-python3-runtime"]
+local = ["src/acme"]
 """,
     "system": """\
 [system]

@@ -21,6 +21,7 @@ from envbuild.spec.formats import (
     COMMAND_WORD,
     CONDA_SPEC,
     DEBIAN_PACKAGE,
+    DISTRIBUTION,
     DOCKERFILE,
     DURATION,
     ENVIRONMENT_VARIABLE,
@@ -30,6 +31,7 @@ from envbuild.spec.formats import (
     INDEX_URL,
     LABEL,
     LINE,
+    LOCAL_TREE,
     MEMORY,
     OUTPUT_PATH,
     PLATFORM,
@@ -98,9 +100,29 @@ class Conda:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pip:
-    """Packages from Python package indexes."""
+    """Packages from Python package indexes, from this repository and from git repositories."""
 
-    dependencies: Annotated[tuple[str, ...], REQUIREMENT, "Requirements, as pip takes them."] = ()
+    dependencies: Annotated[
+        tuple[str, ...],
+        REQUIREMENT,
+        "Requirements, as pip takes them; also wheels of this repository (`./wheels/...whl`) and "
+        "git repositories (`name @ git+https://...@COMMIT`).",
+    ] = ()
+    build_from_source: Annotated[
+        tuple[str, ...],
+        DISTRIBUTION,
+        Items(unique=True),
+        "Packages that may be built from source, which runs their own code on this machine: those "
+        "from git repositories, and those whose versions have no fitting wheel.",
+    ] = ()
+    local: Annotated[
+        tuple[str, ...],
+        LOCAL_TREE,
+        Items(unique=True),
+        "Folders of this repository with a Python project: its dependencies are locked, the "
+        "project itself is the image's last layer as it is at each build, and is editable with "
+        "`--target local`.",
+    ] = ()
     index_url: Annotated[
         str | None, INDEX_URL, "The index to use in place of the one pip is configured for."
     ] = None

@@ -173,7 +173,7 @@ def test_long_text_gets_an_answer_too(name: str, hostile: str) -> None:
         (PYTHON, ">=3.9", "can't be left open"),
         (PYTHON, "==3.11", "write `3.11.*`"),
         (REQUIREMENT, "-r requirements.txt", "requirement files are not supported"),
-        (REQUIREMENT, "-e .", "editable installs are not supported"),
+        (REQUIREMENT, "-e .", "`pip.local`"),
         (REQUIREMENT, "numpy=1.26", "`numpy==1.26`"),
         (CONDA_SPEC, "uvicorn[standard]", "`pip.dependencies`"),
         (CHANNEL, "nodefaults", "leave it out"),

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from envbuild.spec.formats.base import Format, Items, Range, hide_secrets, show_text
+from envbuild.spec.formats.direct import (
+    DISTRIBUTION,
+    LOCAL_TREE,
+    Direct,
+    Tree,
+    parse_direct,
+    parse_tree,
+)
 from envbuild.spec.formats.images import (
     BUILD_TARGET,
     DEFAULT_BASE,
@@ -59,6 +67,7 @@ __all__ = [
     "CONDA_SPEC",
     "DEBIAN_PACKAGE",
     "DEFAULT_BASE",
+    "DISTRIBUTION",
     "DOCKERFILE",
     "DURATION",
     "ENVIRONMENT_NAME",
@@ -70,6 +79,7 @@ __all__ = [
     "INDEX_URL",
     "LABEL",
     "LINE",
+    "LOCAL_TREE",
     "MEMORY",
     "OUTPUT_PATH",
     "PLATFORM",
@@ -84,17 +94,21 @@ __all__ = [
     "USER",
     "VERSION",
     "Base",
+    "Direct",
     "Format",
     "Items",
     "PythonRequest",
     "Range",
+    "Tree",
     "find_conda_name",
     "find_pip_name",
     "has_marker",
     "hide_secrets",
     "parse_base",
+    "parse_direct",
     "parse_duration",
     "parse_memory",
     "parse_python",
+    "parse_tree",
     "show_text",
 ]

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from envbuild.spec.formats.base import Format
+from envbuild.spec.formats.direct import explain_direct, parse_direct, requirement_pattern
 
 __all__ = [
     "CONDA_SPEC",
@@ -26,7 +27,6 @@ _PIP_CLAUSE: Final = (
 _PIP_PLAIN: Final = (
     rf"{_PIP_NAME}(?:\[{_PIP_NAME}(?:, ?{_PIP_NAME})*\])? ?(?:{_PIP_CLAUSE}(?:, ?{_PIP_CLAUSE})*)?"
 )
-_ARCHIVE: Final = r"[./~].*|.*\.(?:whl|zip|tar\.gz|tar\.bz2|tgz)(?:#.*)?"
 _LISTED: Final = "list the packages here, one by one"
 
 
@@ -35,7 +35,7 @@ def _explain_option(text: str) -> str:
     if option in ("-r", "--requirement"):
         return f"requirement files are not supported; {_LISTED}"
     if option in ("-e", "--editable"):
-        return "editable installs are not supported; the code comes from `source` of the run"
+        return "name the folder in `pip.local`; with `--target local` it is editable"
     if option in ("-i", "--index-url", "--extra-index-url"):
         return "write the index in `pip.index-url` or `pip.extra-index-urls`"
     return f"options of pip are not supported; {_LISTED}"
@@ -44,16 +44,15 @@ def _explain_option(text: str) -> str:
 def _explain_requirement(text: str) -> str | None:
     if text.startswith("-"):
         return _explain_option(text)
-    wanted = text.partition(";")[0].strip()
-    if re.search(r"\w://|@", wanted) or re.fullmatch(_ARCHIVE, wanted):
-        return (
-            "URLs and paths are not supported, for another machine may get something else there; "
-            "publish the package on an index and name that in `pip.extra-index-urls`"
-        )
-    if re.search(r"(?:^|\s)#", text):
-        return "leave out the comment"
     if re.fullmatch(_PIP_PLAIN, text):
         return None
+    direct = parse_direct(text)
+    if direct is not None:
+        return _check_marker(direct.marker)
+    if wrong := explain_direct(text):
+        return wrong
+    if re.search(r"(?:^|\s)#", text):
+        return "leave out the comment"
     if found := re.fullmatch(rf"({_PIP_NAME})\s*=\s*([0-9][^\s=]*)", text):
         return f"pip compares with two signs: `{found[1]}=={found[2]}`"
     if found := re.fullmatch(rf"({_PIP_NAME})\s+(v?[0-9][\w.*]*)", text):
@@ -73,6 +72,10 @@ def _parse_fully(text: str) -> str | None:
     return None
 
 
+def _check_marker(marker: str) -> str | None:
+    return _parse_fully(f"a; {marker}") if marker else None
+
+
 REQUIREMENT = Format(
     name="pip requirement",
     expected="a requirement: a package's name, and what its version may be",
@@ -81,8 +84,13 @@ REQUIREMENT = Format(
         "torch",
         "uvicorn[standard]>=0.30,<1",
         'tomli>=2; python_version < "3.11"',
+        "./wheels/acme-1.0-py3-none-any.whl",
+        "acme[plots] @ file:./wheels/acme-1.0-py3-none-any.whl",
+        "acme @ git+https://${TOKEN}@code.example.com/team/acme.git@v1.0#subdirectory=python",
     ),
-    pattern=rf"(?!.*\.(?:whl|zip|tar\.gz|tar\.bz2|tgz)$){_PIP_NAME}(?![\w:/\\@])(?!\s*@)[^@\u0000-\u001f]*",
+    pattern=requirement_pattern(
+        rf"(?!.*\.(?:whl|zip|tar\.gz|tar\.bz2|tgz)$){_PIP_NAME}(?![\w:/\\@])(?!\s*@)[^@\u0000-\u001f]*"
+    ),
     explain=_explain_requirement,
     exact=False,
 )
@@ -164,6 +172,8 @@ DEBIAN_PACKAGE = Format(
 
 def find_pip_name(requirement: str) -> str:
     """Return the normalised name (PEP 503) of a `REQUIREMENT`."""
+    if "/" in requirement and (direct := parse_direct(requirement)):
+        return direct.name
     found = re.match(_PIP_NAME, requirement)
     return re.sub(r"[-_.]+", "-", found[0]).lower() if found else ""
 

@@ -6,7 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from envbuild.errors import Problem
-from envbuild.spec.formats import find_conda_name, find_pip_name, has_marker, show_text
+from envbuild.spec.formats import (
+    find_conda_name,
+    find_pip_name,
+    has_marker,
+    parse_direct,
+    show_text,
+)
 from envbuild.spec.model import EnvSpec
 from envbuild.spec.rules.rule import rule
 
@@ -23,7 +29,7 @@ def conda_once(spec: EnvSpec) -> Iterator[Problem]:
 
 @rule("pip")
 def pip_once(spec: EnvSpec) -> Iterator[Problem]:
-    """A package is in `pip.dependencies` once, unless markers keep the two apart."""
+    """A package is in `pip.dependencies` once, unless markers or platforms keep the two apart."""
     dependencies = spec.pip.dependencies
     yield from _find_twice("pip.dependencies", dependencies, find_pip_name, "numpy>=1.26,<3")
     yield from _find_python("pip.dependencies", dependencies, find_pip_name)
@@ -35,7 +41,7 @@ def _find_twice(
     seen: dict[str, str] = {}
     for n, text in enumerate(texts):
         other = seen.setdefault(find_name(text), text)
-        apart = key.startswith("pip") and has_marker(text) and has_marker(other)
+        apart = key.startswith("pip") and _are_apart(text, other)
         if "".join(other.split()) != "".join(text.split()) and not apart:
             yield Problem(
                 key=f"{key}[{n}]",
@@ -44,6 +50,13 @@ def _find_twice(
                     f"{show_text(other)}; write one text, such as `{example}`"
                 ),
             )
+
+
+def _are_apart(one: str, other: str) -> bool:
+    """Say whether no machine takes both: they have markers, or are wheels for several machines."""
+    found = [parse_direct(text) for text in (one, other)]
+    wheels = all(direct is not None and direct.kind == "wheel" for direct in found)
+    return wheels or (has_marker(one) and has_marker(other))
 
 
 def _find_python(
