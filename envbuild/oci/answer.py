@@ -6,6 +6,7 @@ Error bodies: OCI distribution specification 1.1, "Error Codes".
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,7 +15,18 @@ from urllib.parse import urlsplit
 from envbuild.errors import RegistryError
 from envbuild.kit.http import RETRIED_STATUSES, explain_failure, strip_credentials
 
-__all__ = ["NO_ANSWER", "Answer", "Request", "Transient", "explain_answer", "explain_silence"]
+__all__ = [
+    "NO_ANSWER",
+    "Answer",
+    "Request",
+    "Transient",
+    "explain_answer",
+    "explain_silence",
+    "find_next",
+]
+
+_LINK: Final = re.compile(r"<([^>]*)>([^,<]*)")
+_NEXT: Final = re.compile(r";\s*rel\s*=\s*\"?next\"?\s*(?:;|$)", re.IGNORECASE)
 
 NO_ANSWER: Final = RETRIED_STATUSES | {401, 403}
 """Statuses that say neither yes nor no; so do all from 500 on."""
@@ -31,6 +43,8 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | Callable[[], Iterator[bytes]] | None = None
     """A body that is made anew for each attempt has its length in `headers`."""
+    most: int = 4 << 20
+    """Longest answer that is kept in memory, in bytes: the limit of registries for a manifest."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +74,14 @@ class Answer:
         except (ValueError, KeyError, TypeError):
             return []
         return [e for e in errors if isinstance(e, dict)] if isinstance(errors, list) else []
+
+
+def find_next(answer: Answer, resolve: Callable[[str, str], str]) -> str:
+    """Return the URL of the next page of a list (`Link: <...>; rel="next"`, RFC 8288), or ""."""
+    for target, parameters in _LINK.findall(answer.headers.get("Link", "")):
+        if _NEXT.search(parameters):
+            return resolve(answer.url, target)
+    return ""
 
 
 class Transient(Exception):  # noqa: N818 - a failure that may pass, not an error of its own

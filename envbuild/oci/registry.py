@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from envbuild.errors import RegistryError
 from envbuild.kit.canonical import digest_bytes
-from envbuild.oci.answer import NO_ANSWER, Answer, Request, Transient
+from envbuild.kit.crew import run_crew
+from envbuild.oci.answer import NO_ANSWER, Answer, Request, Transient, find_next
 from envbuild.oci.auth import find_config
 from envbuild.oci.descriptor import (
     DOCKER_INDEX,
@@ -40,6 +41,9 @@ _VERSION: Final = "Docker-Distribution-Api-Version"
 
 _ABSENT: Final = frozenset({"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "BLOB_UNKNOWN", "NOT_FOUND"})
 """Codes of a real "not found"; the last one is Harbor's."""
+
+_AT_ONCE: Final = 8
+"""Manifests that are read at once."""
 
 _NO_HEAD: Final = frozenset({400, 405, 501})
 """What registries say that don't know HEAD here."""
@@ -147,6 +151,57 @@ class Registry:
         if said != digest:
             raise self._wrong_digest(request, got=said, wanted=digest)
         return digest
+
+    def read_manifests(
+        self, repository: str, references: Sequence[str]
+    ) -> list[tuple[Descriptor, bytes] | None]:
+        """Do as `read_manifest_if_any` does for many at once, in their order."""
+
+        def read(reference: str, check: Callable[[], None]) -> tuple[Descriptor, bytes] | None:
+            check()
+            return self.read_manifest_if_any(repository, reference)
+
+        return run_crew(read, references, threads=_AT_ONCE)
+
+    def delete_manifest(self, repository: str, digest: str) -> bool:
+        """Delete a manifest with all its tags; return whether there was one.
+
+        Many registries don't allow it: `RegistryError` `registry.bad-answer`.
+        """
+        request = Request(
+            method="DELETE",
+            url=f"{repository}/manifests/{check_digest(digest)}",
+            what=f"delete `{_join(repository, digest)}`",
+            # Some token services have an action of their own for it, some say `*`.
+            scopes=(format_scope(repository, "pull,push,delete"),),
+        )
+        answer = self._ask_absence(request)
+        if answer is not None and answer.status not in {200, 202, 204}:
+            raise self._refuse(answer, request)
+        return answer is not None
+
+    def list_tags(self, repository: str) -> tuple[str, ...]:
+        """Return all tags of a repository, sorted; none if there is no such repository."""
+        tags: set[str] = set()
+        url = f"{repository}/tags/list?n=1000"
+        while url:
+            request = Request(
+                method="GET",
+                url=url,
+                what=f"list the tags of `{repository}`",
+                scopes=(format_scope(repository, "pull"),),
+                most=64 << 20,
+            )
+            answer = self._ask_absence(request)
+            if answer is None:
+                break
+            if answer.status != 200:
+                raise self._refuse(answer, request)
+            found = self._read_tags(answer, request)
+            # A registry that doesn't know pages may give the same one again and again.
+            url = find_next(answer, self._wire.resolve) if found - tags else ""
+            tags |= found
+        return tuple(sorted(tags))
 
     def has_blob(self, repository: str, digest: str, *, actions: str = "pull") -> bool:
         """Return whether the repository has the blob; raises `RegistryError` if it can't tell.
@@ -313,6 +368,20 @@ class Registry:
         if answer.codes & {"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"}:
             raise Transient(error)
         raise error
+
+    def _read_tags(self, answer: Answer, request: Request) -> set[str]:
+        try:
+            tags = json.loads(answer.body).get("tags")
+        except (ValueError, AttributeError):
+            tags = False
+        # Without tags, some registries say null.
+        if tags is not None and not isinstance(tags, list):
+            raise RegistryError(
+                "registry.bad-answer",
+                f"`{self.host}` gave no list of tags when asked to {request.what}",
+                hint="check what answers there; it may be a proxy or a login page",
+            )
+        return {str(tag) for tag in tags or ()}
 
     def _find_type(self, answer: Answer, request: Request) -> str:
         """Return the type that the manifest says it has; the header's is only a proxy's guess."""

@@ -39,9 +39,6 @@ T = TypeVar("T")
 _HUB_API: Final = "registry-1.docker.io"
 """Where Docker's own registry answers; its name in references is another one."""
 
-_MOST_BYTES: Final = 4 << 20
-"""Longest answer that is kept in memory: the limit that registries set for a manifest."""
-
 _HOPS: Final = 8
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _VERSION_HEADER: Final = "Docker-Distribution-Api-Version"
@@ -268,14 +265,15 @@ class Wire:
         from urllib3.exceptions import HTTPError
 
         try:
-            data = response.read(_MOST_BYTES + 1, decode_content=True)
+            data = response.read(request.most + 1, decode_content=True)
         except (HTTPError, OSError) as error:
             raise explain_silence(self.host, error, request) from error
-        if len(data) > _MOST_BYTES:
+        if len(data) > request.most:
             raise RegistryError(
                 "registry.bad-answer",
-                f"`{self.host}` sent more than 4 MiB when asked to {request.what}",
-                hint="no manifest is that long; check what the name refers to",
+                f"`{self.host}` sent more than {request.most >> 20} MiB "
+                f"when asked to {request.what}",
+                hint="no answer is that long; check what the name refers to",
             )
         return data
 

@@ -154,6 +154,8 @@ class FaultyRegistry(ScriptedServer):
     upload_host: str = ""
     """Where uploads are to be sent; empty: here, by a relative URL."""
     least_chunk: int = 0
+    page: int = 0
+    """Tags that are listed at once; 0: all of them."""
 
     def revoke(self) -> None:
         """Forget all tokens, as when they end."""
@@ -184,6 +186,8 @@ class FaultyRegistry(ScriptedServer):
             self._challenge(handler)
         elif match := re.fullmatch(r"/v2/(.+)/manifests/([^/]+)", path):
             self._serve_manifest(handler, match[1], match[2])
+        elif match := re.fullmatch(r"/v2/(.+)/tags/list", path):
+            self._serve_tags(handler, match[1], fields)
         elif match := re.fullmatch(r"/v2/(.+)/blobs/uploads/(.*)", path):
             self._serve_upload(handler, match[1], match[2], fields)
         elif match := re.fullmatch(r"/v2/(.+)/blobs/([^/]+)", path):
@@ -195,11 +199,32 @@ class FaultyRegistry(ScriptedServer):
         else:
             handler.reply(200, b"{}", {**_VERSION, "Content-Type": "application/json"})
 
+    def _serve_tags(self, handler: Handler, repository: str, fields: dict[str, str]) -> None:
+        tags = sorted(t for r, t in self.manifests if r == repository and ":" not in t)
+        if not tags:
+            self._refuse(handler, 404, "NAME_UNKNOWN")
+            return
+        more = {}
+        if self.page:
+            tags = [tag for tag in tags if tag > fields.get("last", "")]
+            if len(tags) > self.page:
+                tags = tags[: self.page]
+                url = f"/v2/{repository}/tags/list?last={tags[-1]}&n={self.page}"
+                more = {"Link": f'<{url}>; rel="next"'}
+        body = json.dumps({"name": repository, "tags": tags}).encode()
+        handler.reply(200, body, {**_VERSION, "Content-Type": "application/json", **more})
+
     def _serve_manifest(self, handler: Handler, repository: str, reference: str) -> None:
         body = handler.read_body()
         if handler.command == "PUT":
             digest = self.put(repository, reference, handler.headers["Content-Type"], body)
             handler.reply(201, b"", {**_VERSION, "Docker-Content-Digest": digest})
+            return
+        if handler.command == "DELETE":
+            gone = [key for key in self.manifests if key == (repository, reference)]
+            for key in gone:
+                del self.manifests[key]
+            handler.reply(202 if gone else 404, b"", _VERSION)
             return
         media_type, data = self.manifests.get((repository, reference), ("", b""))
         if not data:
