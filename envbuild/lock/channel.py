@@ -8,6 +8,7 @@ from pathlib import Path
 from envbuild.errors import EnvbuildError, LockError
 from envbuild.kit.places import Cache
 from envbuild.kit.progress import Progress
+from envbuild.lock.conda_file import CondaEntry
 from envbuild.lock.model import CondaPackage
 from envbuild.spec.settings import Settings
 
@@ -24,7 +25,12 @@ def mirror_urls(url: str, mirrors: Mapping[str, tuple[str, ...]]) -> tuple[str, 
 
 
 def fetch_conda(
-    package: CondaPackage, *, settings: Settings, cache: Cache, progress: Progress, task: str
+    package: CondaPackage | CondaEntry,
+    *,
+    settings: Settings,
+    cache: Cache,
+    progress: Progress,
+    task: str,
 ) -> Path:
     """Return the package's archive in the cache, downloaded and checked if it wasn't there.
 

@@ -21,10 +21,12 @@ from typing import Final
 
 from envbuild.errors import LockError, ToolError
 from envbuild.kit.http import expand_references
+from envbuild.kit.places import Cache
 from envbuild.kit.process import ToolExitError, run_tool
 from envbuild.kit.progress import Progress
 from envbuild.lock.conda_client import (
     PINS_VARIABLE,
+    SIZES_VARIABLE,
     child_command,
     hide_variables,
     mirror_environment,
@@ -37,6 +39,7 @@ from envbuild.lock.conda_failure import (
     say_unsatisfiable,
 )
 from envbuild.lock.conda_file import (
+    CondaEntry,
     check_match_specs,
     check_no_secret,
     parse_conda_lock,
@@ -45,6 +48,7 @@ from envbuild.lock.conda_file import (
     render_virtual_packages,
     replace_header,
 )
+from envbuild.lock.conda_sizes import size_packages
 from envbuild.lock.model import CondaPackage
 from envbuild.lock.upgrade import Upgrade
 from envbuild.spec.formats import find_conda_name
@@ -57,7 +61,9 @@ __all__ = ["CondaSolution", "solve_conda"]
 _LOCKFILE: Final = "conda-lock.yml"
 _REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
-_Packages = Mapping[str, tuple[CondaPackage, ...]]
+_SIZES: Final = "sizes.jsonl"
+
+_Entries = Mapping[str, tuple[CondaEntry, ...]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,22 +106,25 @@ def solve_conda(
     upgrade: Upgrade,
     work: Path,
     settings: Settings,
-    logs: Path,
+    cache: Cache,
     progress: Progress,
     task: str,
+    sizes: Mapping[str, int] | None = None,
 ) -> CondaSolution:
     """Lock the conda packages of `spec`, which has `[conda]`, for all its platforms.
 
     `previous` is the last `conda-lock.yml`, whose pins stay where the request allows and `upgrade`
-    doesn't say otherwise. `work` is a folder for temporary files. The same channels give the same
-    bytes; credentials in them are the references that the spec writes. Every package has a
-    SHA-256: where a channel only knows an MD5, envbuild's own solver fetches the archive, checks
-    that and hashes it; a user's conda can't, and the package is refused.
+    doesn't say otherwise; `sizes` are those of archives that the last lock had, by SHA-256. `work`
+    is a folder for temporary files. The same channels give the same bytes; credentials in them are
+    the references that the spec writes. Every package has a SHA-256: where a channel only knows an
+    MD5, envbuild's own solver fetches the archive, checks that and hashes it; a user's conda can't,
+    and the package is refused.
 
     Raises `LockError` (`lock.unsatisfiable`, `lock.channel`, `lock.defaults-channel`,
     `lock.match-spec`, `lock.unknown-package`, `lock.upgrade-indirect`, `lock.no-sha256`,
-    `lock.secret`, `lock.mirror`), `ToolError` for an executable that can't be used, and
-    `EnvbuildError` `credential.unset` for a reference to a variable that isn't set.
+    `lock.secret`, `lock.mirror`; those of `fetch_conda` for an archive that has to be measured),
+    `ToolError` for an executable that can't be used, and `EnvbuildError` `credential.unset` for a
+    reference to a variable that isn't set.
     """
     conda = spec.conda
     if conda is None:
@@ -126,13 +135,24 @@ def solve_conda(
     _check_upgrade_names(spec, old, upgrade, task)
     folder = work / "conda"
     folder.mkdir(parents=True, exist_ok=True)
-    run = _prepare(spec, conda, folder=folder, settings=settings, logs=logs, task=task)
+    run = _prepare(spec, conda, folder=folder, settings=settings, logs=cache.logs, task=task)
     progress.update(task, f"solving conda packages for {', '.join(sorted(spec.platforms))}")
     _solve(run, old=old, previous=previous, upgrade=upgrade)
     text = replace_header((folder / _LOCKFILE).read_text(encoding="utf-8"))
     check_no_secret(text, conda.channels)
     data = text.encode()
-    return CondaSolution(text=data, packages=parse_conda_lock(data), tools=_tools(run.executable))
+    packages = size_packages(
+        parse_conda_lock(data), known={**(sizes or {}), **_read_sizes(run)}, settings=settings,
+        cache=cache, progress=progress, task=task,
+    )  # fmt: skip
+    return CondaSolution(text=data, packages=packages, tools=_tools(run.executable))
+
+
+def _read_sizes(run: _Run) -> dict[str, int]:
+    """Return the sizes that our own solver left, by SHA-256."""
+    file = run.folder / _SIZES
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return {sha256: int(size) for line in lines for sha256, size in json.loads(line).items()}
 
 
 def _check_channels(conda: Conda, settings: Settings) -> None:
@@ -145,7 +165,7 @@ def _check_channels(conda: Conda, settings: Settings) -> None:
         )
 
 
-def _read_previous(previous: bytes, progress: Progress) -> _Packages:
+def _read_previous(previous: bytes, progress: Progress) -> _Entries:
     try:
         return parse_conda_lock(previous)
     except LockError as error:
@@ -158,7 +178,7 @@ def _find_direct_names(spec: EnvSpec) -> set[str]:
     return {"python", *(find_conda_name(text) for text in dependencies)}
 
 
-def _check_upgrade_names(spec: EnvSpec, old: _Packages, upgrade: Upgrade, task: str) -> None:
+def _check_upgrade_names(spec: EnvSpec, old: _Entries, upgrade: Upgrade, task: str) -> None:
     known = {p.name for packages in old.values() for p in packages} | _find_direct_names(spec)
     for name in sorted(upgrade.packages - known):
         near = get_close_matches(name, sorted(known), n=3)
@@ -187,6 +207,7 @@ def _prepare(
         environment.pop("CONDA_FLAGS", None)  # they are for the user's conda
         environment = hide_variables(environment, _find_references(conda.channels))
         environment |= mirror_environment(settings.mirrors)
+        environment[SIZES_VARIABLE] = str(folder / _SIZES)
     else:
         executable = _find_executable(settings.conda, logs=logs)
     return _Run(
@@ -257,7 +278,7 @@ def _tools(executable: _Executable) -> dict[str, str]:
     return {"conda-lock": version("conda-lock"), executable.name: executable.version}
 
 
-def _solve(run: _Run, *, old: _Packages, previous: bytes | None, upgrade: Upgrade) -> None:
+def _solve(run: _Run, *, old: _Entries, previous: bytes | None, upgrade: Upgrade) -> None:
     """Leave a fresh conda-lock.yml in the run's folder."""
     if run.executable.own:
         _call(run, pins=_choose_pins(old, upgrade))
@@ -280,7 +301,7 @@ def _solve(run: _Run, *, old: _Packages, previous: bytes | None, upgrade: Upgrad
     _call(run, *(f"--update={name}" for name in sorted(upgrade.packages)))
 
 
-def _choose_pins(old: _Packages, upgrade: Upgrade) -> dict[str, dict[str, str]]:
+def _choose_pins(old: _Entries, upgrade: Upgrade) -> dict[str, dict[str, str]]:
     return {
         platform: {p.name: p.sha256 for p in packages if p.name not in upgrade.packages}
         for platform, packages in old.items()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MIRRORS_VARIABLE",
     "PINS_VARIABLE",
+    "SIZES_VARIABLE",
     "VARIABLES_VARIABLE",
     "PrivateChannel",
     "child_command",
@@ -45,6 +46,10 @@ MIRRORS_VARIABLE: Final = "ENVBUILD_CONDA_MIRRORS"
 PINS_VARIABLE: Final = "ENVBUILD_CONDA_PINS"
 """Environment variable that names a JSON file: platform to package name to SHA-256. A new solve
 prefers these packages wherever the request and the channels still allow them."""
+
+SIZES_VARIABLE: Final = "ENVBUILD_CONDA_SIZES"
+"""Environment variable that names a file: each solve appends a line to it, a JSON object with the
+sizes of its archives in bytes by SHA-256. conda-lock's own file has no place for them."""
 
 VARIABLES_VARIABLE: Final = "ENVBUILD_CONDA_VARIABLES"
 """Environment variable with a JSON object: the variables that channels refer to, and their values.

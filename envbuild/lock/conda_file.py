@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from envbuild.errors import LockError
-from envbuild.lock.model import CondaPackage
 from envbuild.spec.formats import parse_python
 from envbuild.spec.model import Conda, EnvSpec, VirtualPackages
 from envbuild.spec.platforms import Platform
 
 __all__ = [
     "DEFAULT_GLIBC",
+    "CondaEntry",
     "check_match_specs",
     "check_no_secret",
     "parse_conda_lock",
@@ -43,6 +44,21 @@ _HEADER: Final = """\
 _FIELD: Final = re.compile(r"[\[,]\s*([a-z_0-9]+)\s*=")
 _KNOWN_FIELDS: Final = frozenset({"version", "build", "build_string", "channel"})
 _CREDENTIALS: Final = re.compile(r"://[^/@\s]*@|/t/[^/\s]+(?=/)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CondaEntry:
+    """A package as `conda-lock.yml` has it: all of a `CondaPackage` but the archive's size."""
+
+    name: str
+    version: str
+    build: str
+    url: str
+    sha256: str
+
+    @property
+    def filename(self) -> str:
+        return self.url.rsplit("/", 1)[-1]
 
 
 def check_match_specs(conda: Conda) -> None:
@@ -110,7 +126,7 @@ def replace_header(text: str) -> str:
     return _HEADER + text[start.start() if start else 0 :]
 
 
-def parse_conda_lock(data: bytes) -> dict[str, tuple[CondaPackage, ...]]:
+def parse_conda_lock(data: bytes) -> dict[str, tuple[CondaEntry, ...]]:
     """Return the packages of a `conda-lock.yml`, by platform, each sorted by name.
 
     Raises `LockError`: `lock.conda-file` if it isn't one, `lock.no-sha256` for a package without.
@@ -119,7 +135,7 @@ def parse_conda_lock(data: bytes) -> dict[str, tuple[CondaPackage, ...]]:
         content = _load_yaml(data)
         if content["version"] != 1:
             raise _refuse(f"is of version `{content['version']}`, not 1")
-        found: dict[str, list[CondaPackage]] = {
+        found: dict[str, list[CondaEntry]] = {
             platform: [] for platform in content["metadata"]["platforms"]
         }
         for entry in content["package"]:
@@ -148,7 +164,7 @@ def _load_yaml(data: bytes) -> Any:
         raise _refuse("is not YAML") from error
 
 
-def _parse_package(entry: Mapping[str, Any]) -> CondaPackage:
+def _parse_package(entry: Mapping[str, Any]) -> CondaEntry:
     name, version, url = str(entry["name"]), str(entry["version"]), str(entry["url"])
     file = url.rsplit("/", 1)[-1]
     stem = file.removesuffix(".conda").removesuffix(".tar.bz2")
@@ -163,7 +179,7 @@ def _parse_package(entry: Mapping[str, Any]) -> CondaPackage:
             hint="leave out `conda` in `[tool.envbuild]`: envbuild's own solver hashes the "
             "archive itself; or ask whoever runs the channel to index it with hashes",
         )
-    return CondaPackage(name=name, version=version, build=build, url=url, sha256=str(sha256))
+    return CondaEntry(name=name, version=version, build=build, url=url, sha256=str(sha256))
 
 
 def check_no_secret(text: str, channels: Iterable[str]) -> None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from envbuild.kit.http import strip_credentials
 from envbuild.lock.conda_client import (
     PINS_VARIABLE,
+    SIZES_VARIABLE,
     PrivateChannel,
     leave,
     open_client,
@@ -124,6 +125,7 @@ def _answer(arguments: argparse.Namespace) -> object:
         pins=pins,
     )
     packages = asyncio.run(_solve(request))
+    _tell_sizes(packages)
     return {"success": True, "actions": {"FETCH": packages, "LINK": packages}}
 
 
@@ -162,6 +164,15 @@ def _load_pins(platform: str) -> dict[str, str]:
     named = os.environ.get(PINS_VARIABLE)
     pins: dict[str, dict[str, str]] = json.loads(Path(named).read_bytes()) if named else {}
     return pins.get(platform, {})
+
+
+def _tell_sizes(packages: Sequence[Mapping[str, Any]]) -> None:
+    """Leave the sizes that the channels know for whoever asked conda-lock."""
+    named = os.environ.get(SIZES_VARIABLE)
+    if named:
+        sizes = {package["sha256"]: package["size"] for package in packages if package["size"]}
+        with Path(named).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(sizes) + "\n")
 
 
 def _split_channels(
@@ -263,7 +274,10 @@ async def _describe(
     record: RepoDataRecord, client: Client, private: Sequence[PrivateChannel]
 ) -> dict[str, Any]:
     """Return the package as conda's FETCH and LINK actions have it."""
-    sha256 = record.sha256.hex() if record.sha256 else await _hash_archive(record, client)
+    if record.sha256:
+        sha256, size = record.sha256.hex(), record.size or 0
+    else:
+        sha256, size = await _hash_archive(record, client)
     described = {
         "name": record.name.normalized,
         "version": str(record.version),
@@ -278,6 +292,7 @@ async def _describe(
         "depends": list(record.depends),
         "constrains": list(record.constrains),
         "sha256": sha256,
+        "size": size,
     }
     if record.md5:  # conda-lock takes a missing one for empty, and refuses null
         described["md5"] = record.md5.hex()
@@ -290,8 +305,8 @@ def _restore(url: str | None, private: Sequence[PrivateChannel]) -> str | None:
     return url
 
 
-async def _hash_archive(record: RepoDataRecord, client: Client) -> str:
-    """Return the SHA-256 of an archive whose channel only has an MD5, which is checked."""
+async def _hash_archive(record: RepoDataRecord, client: Client) -> tuple[str, int]:
+    """Return SHA-256 and size of an archive whose channel only has an MD5, which is checked."""
     import hashlib
 
     from rattler.package_streaming import download_to_writer
@@ -299,10 +314,12 @@ async def _hash_archive(record: RepoDataRecord, client: Client) -> str:
     class Writer:
         def __init__(self) -> None:
             self.hashes = [hashlib.sha256(), hashlib.md5(usedforsecurity=False)]
+            self.size = 0
 
         def write(self, data: bytes) -> int:
             for each in self.hashes:
                 each.update(data)
+            self.size += len(data)
             return len(data)
 
     writer = Writer()
@@ -312,7 +329,7 @@ async def _hash_archive(record: RepoDataRecord, client: Client) -> str:
         raise _FrontError(
             CHANNEL_FAILED, f"`{record.url}` is not the archive that the channel's index names"
         )
-    return sha256
+    return sha256, writer.size
 
 
 if __name__ == "__main__":

@@ -163,9 +163,14 @@ def _solve_conda(job: _Job) -> tuple[bytes | None, _Conda, Mapping[str, str]]:
         upgrade=replace(job.upgrade, packages=job.upgrade.packages & names),
         work=job.work,
         settings=job.settings,
-        logs=job.cache.logs,
+        cache=job.cache,
         progress=job.progress,
         task=job.name,
+        sizes={
+            package.sha256: package.size
+            for lock in (job.old.lock.platforms.values() if job.old else ())
+            for package in lock.conda
+        },
     )
     return solution.text, solution.packages, solution.tools
 

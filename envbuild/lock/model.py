@@ -21,19 +21,23 @@ __all__ = [
     "Wheel",
 ]
 
-LOCK_VERSION: Final = 1
+LOCK_VERSION: Final = 2
 """Format of `envbuild.lock`; a file of another version is refused."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CondaPackage:
-    """A conda package: one `.conda` or `.tar.bz2` archive at `url` (credentials as `${VAR}`)."""
+    """A conda package: one `.conda` or `.tar.bz2` archive at `url` (credentials as `${VAR}`).
+
+    `size` is the archive's, in bytes, and never 0: it decides which packages share a layer.
+    """
 
     name: str
     version: str
     build: str
     url: str
     sha256: str
+    size: int
 
     @property
     def filename(self) -> str:

@@ -152,9 +152,12 @@ def _read_list(kind: type[_A], value: object, where: str) -> tuple[_A, ...]:
 
 def _read_artifact(kind: type[_A], value: object, where: str) -> _A:
     table = _keys(_table(value, where), where, COLUMNS[kind])
-    return kind(
+    artifact = kind(
         **{key: _CHECKS.get(key, _text)(item, f"{where}.{key}") for key, item in table.items()}
     )
+    if kind is CondaPackage and not artifact.size:
+        _refuse(f"{where}.size", "is 0")
+    return artifact
 
 
 def _table(value: object, where: str) -> dict[str, Any]:

@@ -108,8 +108,10 @@ def _thaw_platform(
         glibc=glibc,
         base=BaseImage(reference=base[0], digest=base[1]) if base else None,
         conda=tuple(
-            CondaPackage(name=name, version=version, build=build, url=url, sha256=sha256)
-            for name, version, build, url, sha256 in conda
+            CondaPackage(
+                name=name, version=version, build=build, url=url, sha256=sha256, size=size
+            )
+            for name, version, build, url, sha256, size in conda
         ),
         wheels=tuple(
             Wheel(name=name, version=version, filename=filename, sha256=sha256, size=size)

@@ -24,7 +24,7 @@ Row = tuple[str | int, ...]
 
 COLUMNS: Final[dict[type[Artifact], tuple[str, ...]]] = {
     DebianPackage: ("name", "version", "architecture", "path", "sha256", "size"),
-    CondaPackage: ("name", "version", "build", "url", "sha256"),
+    CondaPackage: ("name", "version", "build", "url", "sha256", "size"),
     Wheel: ("name", "version", "filename", "sha256", "size"),
 }
 """The columns of each kind of artifact, in the order in which the lockfile has them."""

@@ -117,4 +117,5 @@ def describe_conda(path: Path) -> CondaPackage:
         build=build,
         url=f"https://pkgs.example.com/forge/linux-64/{path.name}",
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        size=path.stat().st_size,
     )

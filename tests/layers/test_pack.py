@@ -32,7 +32,12 @@ def _wheel(name: str, size: int = 1000, version: str = "1.0") -> Wheel:
 def _conda(name: str, version: str = "1.0") -> CondaPackage:
     url = f"https://pkgs.example.com/forge/noarch/{name}-{version}-0.conda"
     return CondaPackage(
-        name=name, version=version, build="0", url=url, sha256=_hash("conda", name, version)
+        name=name,
+        version=version,
+        build="0",
+        url=url,
+        sha256=_hash("conda", name, version),
+        size=1000,
     )
 
 

@@ -77,7 +77,10 @@ def test_lock_is_conda_locks_own_format(solver: Solver, tmp_path: Path) -> None:
     content = yaml.safe_load(solution.text)
     assert content["version"] == 1
     assert content["metadata"]["channels"] == [{"url": "conda-forge", "used_env_vars": []}]
-    assert parse_conda_lock(solution.text) == solution.packages
+    (entries,), (packages,) = parse_conda_lock(solution.text).values(), solution.packages.values()
+    assert [(e.name, e.build, e.url, e.sha256) for e in entries] == [
+        (p.name, p.build, p.url, p.sha256) for p in packages
+    ]
     (tmp_path / "conda-lock.yml").write_bytes(solution.text)
     command = [sys.executable, "-P", "-m", "conda_lock", "render", "--kind=explicit"]
     subprocess.run(

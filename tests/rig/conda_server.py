@@ -30,6 +30,8 @@ class FolderServer:
     """User and password that every request must bring."""
     status: int | None = None
     """Every request is answered with this error."""
+    heads: bool = True
+    """Without, HEAD is a method that nobody allowed."""
     requests: list[str] = field(default_factory=list)
     """`METHOD /path STATUS` of each request so far."""
 
@@ -64,6 +66,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, with_body: bool) -> None:
         facts = self.server.facts
+        if not with_body and not facts.heads:
+            return self._send(405, b"", with_body=False)
         if facts.status is not None:
             return self._send(facts.status, b"as the test wants it\n", with_body=with_body)
         if facts.credentials is not None and not self._is_authorised(*facts.credentials):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from envbuild.kit.places import Cache
 from envbuild.lock.conda import CondaSolution, solve_conda
 from envbuild.lock.conda_client import child_command
 from envbuild.lock.model import CondaPackage
@@ -54,8 +55,12 @@ class Solver:
         return replace(self, settings=replace(self.settings, conda=executable))
 
     @property
+    def cache(self) -> Cache:
+        return Cache(root=self.folder)
+
+    @property
     def logs(self) -> Path:
-        return self.folder / "logs"
+        return self.cache.logs
 
     def lock(
         self,
@@ -84,7 +89,7 @@ class Solver:
             upgrade=upgrade or Upgrade(),
             work=work,
             settings=self.settings,
-            logs=self.logs,
+            cache=self.cache,
             progress=self.progress,
             task="cpu",
         )

@@ -59,7 +59,9 @@ def conda(name: str, version: str = "1.0", build: str = "h0_0", **fields: Any) -
     """Return a conda package whose hash follows from name, version and build."""
     file = f"{name}-{version}-{build}.conda"
     url = f"https://pkgs.example.com/forge/linux-64/{file}"
-    package = CondaPackage(name=name, version=version, build=build, url=url, sha256=sha(file))
+    package = CondaPackage(
+        name=name, version=version, build=build, url=url, sha256=sha(file), size=3000
+    )
     return replace(package, **fields)
 
 
@@ -140,6 +142,7 @@ conda_packages = st.builds(
     build=_texts,
     url=st.tuples(_texts, _names).map("/".join),
     sha256=_hashes,
+    size=st.integers(1, 2**40),
 )
 wheels = st.builds(Wheel, name=_texts, version=_texts, filename=_names, sha256=_hashes, size=_sizes)
 debian_packages = st.builds(

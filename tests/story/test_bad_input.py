@@ -74,7 +74,7 @@ def test_edited_lock_is_refused_and_made_anew_by_lock(locked: Project, file: str
 
 def test_lock_of_another_format_is_refused(locked: Project) -> None:
     path = locked.root / "lockfiles/cpu/envbuild.lock"
-    path.write_text(path.read_text().replace("version = 1\n", "version = 99\n"))
+    path.write_text(path.read_text().replace("version = 2\n", "version = 99\n"))
     locked.refused("lock.version", "-s", "check", "--", "cpu")
 
 
