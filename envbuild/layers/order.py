@@ -143,7 +143,9 @@ def _checksum(entry: Entry) -> int:
 def find_clashes(artifacts: Mapping[str, Sequence[Trace]]) -> tuple[Clash, ...]:
     """Return where artifacts (by name, each with its traces) collide, sorted by path.
 
-    What an artifact does with its own paths is its own affair.
+    Given them in the order in which they are installed, `second` counts over `first`, and of
+    several clashes at one path the last one's `second` counts. What an artifact does with its own
+    paths is its own affair.
     """
     finder = _Finder()
     for name, traces in artifacts.items():
@@ -151,7 +153,7 @@ def find_clashes(artifacts: Mapping[str, Sequence[Trace]]) -> tuple[Clash, ...]:
             finder.see(name, Trace(path=folder, kind="directory"))
         for trace in traces:
             finder.see(name, trace)
-    return tuple(sorted(finder.clashes, key=lambda clash: (clash.path, clash.first, clash.second)))
+    return tuple(sorted(finder.clashes, key=lambda clash: clash.path))
 
 
 class _Finder:
@@ -159,17 +161,21 @@ class _Finder:
 
     def __init__(self) -> None:
         self.clashes: list[Clash] = []
-        self._seen: dict[str, tuple[str, Trace]] = {}
+        self._seen: dict[str, list[tuple[str, Trace]]] = {}
         self._folded: dict[str, tuple[str, str]] = {}
 
     def see(self, name: str, trace: Trace) -> None:
-        owner, before = self._seen.setdefault(trace.path, (name, trace))
-        if before is trace:
+        others = self._seen.setdefault(trace.path, [])
+        if not others:
             self._see_case(name, trace.path)
-        elif owner != name and before != trace:
-            same_type = before.kind != "directory" and trace.kind != "directory"
-            kind: Literal["content", "type"] = "content" if same_type else "type"
-            self.clashes.append(Clash(path=trace.path, first=owner, second=name, kind=kind))
+        elif trace.kind == "directory" and others[-1][1] == trace:
+            return  # of a folder that all share, the first one is enough
+        for owner, before in others:
+            if owner != name and before != trace:
+                same_type = before.kind != "directory" and trace.kind != "directory"
+                kind: Literal["content", "type"] = "content" if same_type else "type"
+                self.clashes.append(Clash(path=trace.path, first=owner, second=name, kind=kind))
+        others.append((name, trace))
 
     def _see_case(self, name: str, path: str) -> None:
         """Report the topmost folder or file only: all below it differ in the same way."""

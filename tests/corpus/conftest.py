@@ -1,0 +1,5 @@
+"""The fixtures of the corpus."""
+
+from tests.corpus.wheels import corpus
+
+__all__ = ["corpus"]
