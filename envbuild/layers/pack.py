@@ -1,15 +1,19 @@
 """Decides which packages share a layer: a pure function of what is locked, whatever its order.
 
 An engine stacks layers, and takes everything above a changed one anew; a registry takes each by
-itself. So what is big and seldom changes lies at the bottom, big wheels have a layer each that
+itself. So what is big and seldom changes lies at the bottom, big packages have a layer each that
 every environment shares, and the rest falls into buckets by name: an upgrade moves nothing else.
+The thresholds come from a simulation, `python -m benchmarks packing`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
+from typing import Final
 
 from envbuild.identity.recipe import Recipe
 from envbuild.kit.canonical import digest_json
@@ -19,44 +23,55 @@ from envbuild.layers.plan import (
     ASSEMBLER,
     BUCKETS,
     CONDA_BUCKETS,
+    DEBIAN_BASE,
     DEBIAN_BUCKETS,
+    PART_BYTES,
     byte_constants,
 )
 from envbuild.lock.model import Artifact, CondaPackage, DebianPackage, Wheel
 
-__all__ = ["LayerPlan", "has_conda", "plan_layers", "skeleton_key"]
+__all__ = ["LayerPlan", "finish_key", "has_conda", "has_python", "plan_layers", "skeleton_key"]
+
+_GCC_BASE: Final = re.compile(r"gcc-\d+-base")
+_PYTHON_BUILD: Final = re.compile(r"py\d")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LayerPlan:
     """One layer: the artifacts in it, sorted, and `key`, a digest of all that its bytes depend on.
 
-    Later artifacts overwrite what earlier ones bring.
+    Later artifacts overwrite what earlier ones bring. A huge artifact is split by file over
+    `parts` layers, of which this is number `part`, from 0 (`layers.split`).
     """
 
     key: str
     artifacts: tuple[Artifact, ...]
+    part: int = 0
+    parts: int = 1
 
 
 def plan_layers(recipe: Recipe) -> tuple[LayerPlan, ...]:
     """Return the layers of `recipe`'s artifacts, lowest first; none is empty.
 
-    Debian packages, conda's Python, the other conda packages, the biggest wheels, the other
-    wheels: so what pip resolved for an environment lies above what conda brought, as it would in
-    a prefix. A conda package's size is not in a lock, and so has no say.
+    What every Debian image has, other Debian packages, conda's Python, other conda packages,
+    wheels, and wheels made of the repository's own sources: so what pip resolved for an
+    environment lies above what conda brought, as it would in a prefix. Of each kind, the biggest
+    are lowest, and the buckets above them.
     """
     debian = [a for a in recipe.artifacts if isinstance(a, DebianPackage)]
     conda = [a for a in recipe.artifacts if isinstance(a, CondaPackage)]
     wheels = [a for a in recipe.artifacts if isinstance(a, Wheel)]
-    big = _find_big(wheels)
-    groups: list[list[Artifact]] = [
-        *_share(debian, DEBIAN_BUCKETS),
-        [package for package in conda if package.name == "python"],
-        *_share((package for package in conda if package.name != "python"), CONDA_BUCKETS),
-        *_alone(big),
-        *_share((wheel for wheel in wheels if wheel not in big), BUCKETS),
-    ]
-    return tuple(_make_plan(recipe, group) for group in groups if group)
+    base = [package for package in debian if _is_debian_base(package)]
+    others = [package for package in debian if not _is_debian_base(package)]
+    big = _find_big([*others, *conda, *wheels])
+    groups: Iterable[list[Artifact]] = chain(
+        [[*base]],
+        _arrange(others, big, DEBIAN_BUCKETS),
+        _arrange(conda, big, CONDA_BUCKETS),
+        _arrange(wheels, big, BUCKETS),
+        [[*recipe.local]],
+    )
+    return tuple(plan for group in groups if group for plan in _make_plans(recipe, group, big))
 
 
 def skeleton_key(recipe: Recipe) -> str:
@@ -64,6 +79,8 @@ def skeleton_key(recipe: Recipe) -> str:
     return digest_json(
         {
             **_say_assembler(recipe),
+            "prefix": recipe.prefix,
+            "python-minor": recipe.python_minor,
             "skeleton": {
                 "platform": recipe.platform,
                 "base": recipe.base.kind,
@@ -75,20 +92,78 @@ def skeleton_key(recipe: Recipe) -> str:
     )
 
 
+def finish_key(recipe: Recipe) -> str:
+    """Return the key of the layer that all Debian packages make together (`layers.debfinish`)."""
+    packages = [a for a in recipe.artifacts if isinstance(a, DebianPackage)]
+    return digest_json(
+        {
+            **_say_assembler(recipe),
+            "finish": {"base": recipe.base.kind, "user": recipe.settings.user},
+            "artifacts": sorted(map(_say_artifact, packages)),
+        }
+    )
+
+
 def has_conda(recipe: Recipe) -> bool:
     """Return whether the prefix is conda's, with a `conda-meta` of its own."""
     return any(isinstance(artifact, CondaPackage) for artifact in recipe.artifacts)
 
 
-def _find_big(wheels: list[Wheel]) -> list[Wheel]:
-    """Return the wheels that get a layer of their own, the biggest first."""
-    big = [wheel for wheel in wheels if wheel.size >= ALONE_BYTES]
-    return sorted(big, key=lambda wheel: (-wheel.size, wheel.name, wheel.sha256))[:ALONE]
+def has_python(artifact: Artifact) -> bool:
+    """Return whether an artifact's layer depends on the Python of its environment.
+
+    Only such an artifact's files may be installed by Python's minor version, and only they may
+    get byte code. Of conda packages these are `noarch` ones, Python itself, and those whose build
+    string names a Python; a library's layer is the same for every Python. Debian's packages
+    belong to the system's Python, never to the environment's.
+    """
+    if isinstance(artifact, CondaPackage):
+        in_noarch = artifact.url.split("/")[-2:-1] == ["noarch"]
+        return in_noarch or artifact.name == "python" or bool(_PYTHON_BUILD.match(artifact.build))
+    return isinstance(artifact, Wheel)
 
 
-def _alone(artifacts: Iterable[Artifact]) -> Iterator[list[Artifact]]:
+def _is_debian_base(package: DebianPackage) -> bool:
+    return package.name in DEBIAN_BASE or bool(_GCC_BASE.fullmatch(package.name))
+
+
+def _find_big(artifacts: list[Artifact]) -> frozenset[Artifact]:
+    """Return those that get layers of their own: all from a fixed size on, while there is room."""
+    big = [artifact for artifact in artifacts if artifact.size >= ALONE_BYTES]
+    big.sort(key=_by_size)
+    room = ALONE
+    found: list[Artifact] = []
+    for artifact in big:
+        room -= _count_parts(artifact)
+        if room < 0:
+            break
+        found.append(artifact)
+    return frozenset(found)
+
+
+def _by_size(artifact: Artifact) -> tuple[int, list[str]]:
+    return -artifact.size, _say_artifact(artifact)
+
+
+def _count_parts(artifact: Artifact) -> int:
+    return -(-artifact.size // PART_BYTES)
+
+
+def _arrange(
+    artifacts: Iterable[Artifact], big: frozenset[Artifact], buckets: int
+) -> Iterator[list[Artifact]]:
+    """Yield the big ones alone, conda's Python first, then the buckets of the others."""
+    alone: list[Artifact] = []
+    shared: list[Artifact] = []
     for artifact in artifacts:
+        (alone if artifact in big else shared).append(artifact)
+    for artifact in sorted(alone, key=lambda a: (not _is_python(a), _by_size(a))):
         yield [artifact]
+    yield from _share(shared, buckets)
+
+
+def _is_python(artifact: Artifact) -> bool:
+    return isinstance(artifact, CondaPackage) and artifact.name == "python"
 
 
 def _share(artifacts: Iterable[Artifact], count: int) -> Iterator[list[Artifact]]:
@@ -100,19 +175,24 @@ def _share(artifacts: Iterable[Artifact], count: int) -> Iterator[list[Artifact]
     yield from buckets
 
 
-def _make_plan(recipe: Recipe, group: list[Artifact]) -> LayerPlan:
+def _make_plans(
+    recipe: Recipe, group: list[Artifact], big: frozenset[Artifact]
+) -> Iterator[LayerPlan]:
     artifacts = tuple(sorted(group, key=_say_artifact))
     said = {**_say_assembler(recipe), "artifacts": [_say_artifact(a) for a in artifacts]}
-    return LayerPlan(key=digest_json(said), artifacts=artifacts)
+    if not all(isinstance(artifact, DebianPackage) for artifact in artifacts):
+        said["prefix"] = recipe.prefix
+    if any(map(has_python, artifacts)):
+        said |= {"python-minor": recipe.python_minor, "bytecode": recipe.bytecode}
+    parts = _count_parts(artifacts[0]) if artifacts[0] in big else 1
+    for part in range(parts):
+        told = said if parts == 1 else {**said, "part": [part, parts]}
+        yield LayerPlan(key=digest_json(told), artifacts=artifacts, part=part, parts=parts)
 
 
 def _say_assembler(recipe: Recipe) -> dict[str, object]:
-    return {
-        "envbuild-layer": ASSEMBLER,
-        "plan": dict(byte_constants("gzip")),
-        "prefix": recipe.prefix,
-        "python-minor": recipe.python_minor,
-    }
+    constants = byte_constants(recipe.format.compression)
+    return {"envbuild-layer": ASSEMBLER, "constants": dict(constants)}
 
 
 def _say_artifact(artifact: Artifact) -> list[str]:

@@ -12,10 +12,12 @@ __all__ = [
     "BUCKETS",
     "CHUNK",
     "CONDA_BUCKETS",
+    "DEBIAN_BASE",
     "DEBIAN_BUCKETS",
     "ENCODER",
     "FRAME",
     "LEVEL",
+    "PART_BYTES",
     "SPLICE_BYTES",
     "ZSTD_ENCODER",
     "ZSTD_LEVEL",
@@ -55,27 +57,43 @@ search of levels 5 to 12 asks whether there is SIMD."""
 FRAME: Final = 4 << 20
 """Plain bytes of one zstd frame: a megabyte less makes more bytes, more makes nothing smaller."""
 
-ALONE: Final = 12
-"""How many of the biggest wheels get a layer of their own."""
+ALONE: Final = 40
+"""How many layers the biggest packages get for themselves; a simulation says why (docs)."""
 
 ALONE_BYTES: Final = 1 << 20
-"""A smaller wheel never gets a layer of its own: layers cost an engine time, too."""
+"""From this size on (of the archive) a package has a layer of its own in every environment, while
+there is room; a smaller one never has: layers cost an engine time, too."""
+
+PART_BYTES: Final = 512 << 20
+"""A bigger archive is split over several layers, of about a gigabyte of plain content each."""
 
 BUCKETS: Final = 8
 """Layers that the other wheels share."""
 
-CONDA_BUCKETS: Final = 12
-"""Layers that the conda packages share, but for Python, which has its own."""
+CONDA_BUCKETS: Final = 8
+"""Layers that the other conda packages share."""
 
 DEBIAN_BUCKETS: Final = 2
-"""Layers that the Debian packages share, below all others."""
+"""Layers that the other Debian packages share, but for those of every image."""
+
+DEBIAN_BASE: Final = frozenset({
+    "base-files", "bash", "ca-certificates", "coreutils", "dash", "debianutils", "findutils",
+    "grep", "libacl1", "libattr1", "libc-bin", "libc6", "libcrypt1", "libgcc-s1", "libgmp10",
+    "libpcre2-8-0", "libselinux1", "libstdc++6", "libtinfo6", "mawk", "ncurses-base", "netbase",
+    "sed", "tzdata", "zlib1g",
+})  # fmt: skip
+"""What every image on `debian:SUITE` has (`lock.debian.BASE_PACKAGES` and what they need, with
+the `gcc-NN-base` of the suite): one layer for all of them. A package that only some suites' base
+needs is left out, for elsewhere it would come and go with what else is asked for."""
 
 _GROUPING: Final[Mapping[str, int | str]] = {
     "alone": ALONE,
     "alone-bytes": ALONE_BYTES,
     "buckets": BUCKETS,
     "conda-buckets": CONDA_BUCKETS,
+    "debian-base": " ".join(sorted(DEBIAN_BASE)),
     "debian-buckets": DEBIAN_BUCKETS,
+    "part-bytes": PART_BYTES,
 }
 
 _BYTES: Final[Mapping[Compression, Mapping[str, int | str]]] = {
