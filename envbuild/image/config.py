@@ -9,29 +9,58 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from envbuild.identity.recipe import Recipe
+from envbuild.identity.recipe import Format, Recipe
 from envbuild.kit.canonical import canonical_json
 from envbuild.lock.model import Artifact, CondaPackage, DebianPackage, Wheel
 from envbuild.oci.descriptor import (
+    DOCKER_CONFIG,
+    DOCKER_INDEX,
     DOCKER_LAYER_GZIP,
+    DOCKER_MANIFEST,
     OCI_CONFIG,
+    OCI_INDEX,
     OCI_LAYER_GZIP,
+    OCI_LAYER_ZSTD,
     OCI_MANIFEST,
     Descriptor,
+    find_oci_type,
 )
 from envbuild.spec.platforms import PLATFORMS
 
 __all__ = [
+    "BASE_LABEL",
+    "DIFF_ID",
     "DIGEST_LABEL",
+    "KEY",
+    "LAYER_TYPES",
+    "PLAIN_SIZE",
     "BaseParts",
+    "Content",
     "Layer",
+    "annotate_layer",
     "describe_layer",
     "render_config",
+    "render_index",
     "render_manifest",
 ]
 
 DIGEST_LABEL: Final = "envbuild.digest"
 """Label that holds the whole env digest; the tag has only its beginning."""
+
+BASE_LABEL: Final = "envbuild.base"
+"""Label that says of a base that it can't be made again bit for bit."""
+
+KEY: Final = "envbuild.layer.key"
+"""Annotation of a layer's descriptor: the layer's key."""
+DIFF_ID: Final = "envbuild.layer.diff-id"
+PLAIN_SIZE: Final = "envbuild.layer.plain-size"
+
+LAYER_TYPES: Final[Mapping[Format, str]] = {
+    Format(compression="gzip", media_types="oci"): OCI_LAYER_GZIP,
+    Format(compression="zstd", media_types="oci"): OCI_LAYER_ZSTD,
+    Format(compression="gzip", media_types="docker"): DOCKER_LAYER_GZIP,
+}
+"""Media type of a layer; Docker's own types have none for zstd."""
 
 WORKDIR: Final = "/workspace"
 
@@ -42,13 +71,29 @@ _LISTED: Final = 6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Layer:
-    """A finished layer: its blob, the digest of its plain tar, and a line for the history."""
+class Content:
+    """One package in a layer: how many files it brings, and their plain size in bytes."""
 
+    kind: str
+    name: str
+    version: str
+    files: int
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layer:
+    """A finished layer: its key and blob, the digest and size of its plain tar.
+
+    `title` is its line in the history; `contents` are its packages, empty for the skeleton.
+    """
+
+    key: str
     blob: Descriptor
     diff_id: str
     plain_size: int
     title: str
+    contents: tuple[Content, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +135,7 @@ def render_config(
                 "Cmd": inherited.get("Cmd") or ["python"],
                 "Labels": (inherited.get("Labels") or {})
                 | dict(recipe.settings.labels)
+                | ({BASE_LABEL: "dockerfile"} if recipe.base.kind == "dockerfile" else {})
                 | {DIGEST_LABEL: digest},
             },
             "rootfs": {
@@ -114,29 +160,79 @@ def _environment(recipe: Recipe, inherited: Sequence[str]) -> list[str]:
 
 
 def render_manifest(
-    recipe: Recipe, config: Descriptor, *, base: BaseParts, layers: Sequence[Layer]
-) -> bytes:
-    """Return the manifest's canonical JSON."""
-    blobs = [*(_as_oci(layer) for layer in base.layers), *(layer.blob for layer in layers)]
-    annotations = {"org.opencontainers.image.created": _EPOCH}
+    recipe: Recipe,
+    digest: str,
+    config: Descriptor,
+    *,
+    base: BaseParts,
+    layers: Sequence[Layer],
+) -> tuple[str, bytes]:
+    """Return the manifest's media type and canonical JSON.
+
+    `digest` is the env digest: as an annotation, it tells what an image is with one request.
+    """
+    docker = recipe.format.media_types == "docker"
+    annotations = {"org.opencontainers.image.created": _EPOCH, DIGEST_LABEL: digest}
     if recipe.base.kind == "image":
         annotations["org.opencontainers.image.base.digest"] = recipe.base.digest
-    return canonical_json(
-        {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "config": {"mediaType": OCI_CONFIG, "digest": config.digest, "size": config.size},
-            "layers": [
-                {"mediaType": blob.media_type, "digest": blob.digest, "size": blob.size}
-                for blob in blobs
-            ],
-            "annotations": annotations,
-        }
-    )
+    if recipe.base.kind == "dockerfile":
+        annotations[BASE_LABEL] = "dockerfile"
+    media_type = DOCKER_MANIFEST if docker else OCI_MANIFEST
+    value = {
+        "schemaVersion": 2,
+        "mediaType": media_type,
+        "config": {
+            "mediaType": DOCKER_CONFIG if docker else OCI_CONFIG,
+            "digest": config.digest,
+            "size": config.size,
+        },
+        "layers": [
+            *(_describe(layer, docker=docker) for layer in base.layers),
+            *(
+                _describe(layer.blob, docker=docker) | {"annotations": annotate_layer(layer)}
+                for layer in layers
+            ),
+        ],
+        "annotations": annotations,
+    }
+    return media_type, canonical_json(value)
 
 
-def _as_oci(layer: Descriptor) -> Descriptor:
-    """Give a base's layer its OCI media type: Docker's gzip layers are the same bytes."""
-    if layer.media_type != DOCKER_LAYER_GZIP:
-        return layer
-    return Descriptor(media_type=OCI_LAYER_GZIP, digest=layer.digest, size=layer.size)
+def render_index(digest: str, children: Sequence[tuple[str, Descriptor]]) -> tuple[str, bytes]:
+    """Return media type and canonical JSON of an index: manifests by platform (conda's name).
+
+    `digest` names the whole (`identity.digest.digest_index`).
+    """
+    docker = children[0][1].media_type == DOCKER_MANIFEST
+    media_type = DOCKER_INDEX if docker else OCI_INDEX
+    manifests = []
+    for subdir, child in sorted(children):
+        platform = PLATFORMS[subdir]
+        manifests.append(
+            {
+                "mediaType": child.media_type,
+                "digest": child.digest,
+                "size": child.size,
+                "platform": {"os": platform.os, "architecture": platform.architecture},
+            }
+        )
+    value = {
+        "schemaVersion": 2,
+        "mediaType": media_type,
+        "manifests": manifests,
+        "annotations": {DIGEST_LABEL: digest},
+    }
+    return media_type, canonical_json(value)
+
+
+def annotate_layer(layer: Layer) -> dict[str, str]:
+    """Return a layer's annotations in a manifest: no more than what its seal proves."""
+    return {KEY: layer.key, DIFF_ID: layer.diff_id, PLAIN_SIZE: str(layer.plain_size)}
+
+
+def _describe(blob: Descriptor, *, docker: bool) -> dict[str, Any]:
+    """Describe a blob by the manifest's kind of type: a gzip layer's bytes are the same in both."""
+    media_type = find_oci_type(blob.media_type)
+    if docker and media_type == OCI_LAYER_GZIP:
+        media_type = DOCKER_LAYER_GZIP
+    return {"mediaType": media_type, "digest": blob.digest, "size": blob.size}

@@ -1,229 +1,169 @@
-"""Makes sure that exactly the wanted image is in the store and in the registry, and no work else.
+"""Makes sure that exactly the wanted image is in the store, and does no work else.
 
-Every question has three answers: it is there, it is not there, or an error. "Could not tell" is
-never taken for either of the first two.
+"In the store" means manifest and configuration; a layer may also be where a registry has it, until
+somebody needs its bytes.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envbuild.errors import ImageError, RegistryError, SpecError
-from envbuild.identity.digest import digest_recipe, format_reference, plan_recipe
-from envbuild.identity.recipe import Recipe
-from envbuild.image.config import DIGEST_LABEL, BaseParts
+from envbuild.errors import ImageError
+from envbuild.image.blobs import is_reachable, list_blobs
+from envbuild.image.plan import EnvironmentPlan, ImagePlan
+from envbuild.image.site import Site
 from envbuild.kit.files import exclusive
-from envbuild.kit.places import Cache
-from envbuild.kit.progress import Progress
-from envbuild.layers.plan import ASSEMBLER, plan_constants
-from envbuild.lock.model import Lock
+from envbuild.lock.model import Artifact
 from envbuild.oci.descriptor import Descriptor
-from envbuild.oci.store import Store
-from envbuild.spec.model import EnvSpec
-from envbuild.spec.platforms import PLATFORMS, Platform
-from envbuild.spec.settings import Settings
 
 if TYPE_CHECKING:
-    from envbuild.oci.registry import Registry
+    from envbuild.image.assemble import LayerSource
 
-__all__ = [
-    "ImagePlan",
-    "Pushed",
-    "ensure_image",
-    "ensure_pushed",
-    "find_image",
-    "plan_image",
-]
+__all__ = ["Ensured", "ensure_environment", "ensure_image", "find_environment", "find_image"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ImagePlan:
-    """The image that a lock asks for: its recipe, its env digest and the name it goes by."""
+class Ensured:
+    """An image, or the index of several, that is there now, and what it took.
 
-    name: str
-    spec: EnvSpec
-    recipe: Recipe
-    digest: str
-    reference: str
-    """`REPOSITORY/NAME:TAG`; the tag is the beginning of the env digest."""
-    has_registry: bool
-    """False where no repository is set: the image stays on this machine."""
-
-
-def plan_image(
-    name: str, spec: EnvSpec, lock: Lock, *, platform: Platform, settings: Settings
-) -> ImagePlan:
-    """Name the image of `lock` on `platform`; pure, and quick enough for every environment.
-
-    Raises `SpecError` where the spec has no such platform.
+    Of envbuild's own layers `made` are new, and `listed` came out of a registry's index; both 0
+    where nothing had to be done. `seconds` is the time of each step.
     """
-    part = lock.platforms.get(platform.subdir)
-    if part is None:
-        raise SpecError(
-            "image.platform",
-            f"`{name}` can't be built for `{platform.subdir}`: "
-            f"its platforms are {', '.join(f'`{p}`' for p in sorted(lock.platforms))}",
-            hint=f"add `{platform.subdir}` to `platforms` in `envs/{name}.toml`, "
-            f"then run `nox -s lock -- {name}`",
-        )
-    recipe = plan_recipe(spec, part)
-    digest = digest_recipe(recipe, assembler=ASSEMBLER, plan=plan_constants("gzip"))
-    repository = spec.image.repository or settings.repository
-    return ImagePlan(
-        name=name,
-        spec=spec,
-        recipe=recipe,
-        digest=digest,
-        reference=format_reference(repository or "envbuild", name, digest),
-        has_registry=repository is not None,
-    )
+
+    manifest: Descriptor
+    layers: int = 0
+    made: int = 0
+    listed: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def was_there(self) -> bool:
+        """True if nothing had to be done."""
+        return not self.layers
 
 
-def find_image(plan: ImagePlan, store: Store) -> Descriptor | None:
-    """Return the manifest of the image if the store has it with every blob.
+def find_image(site: Site, plan: ImagePlan) -> Descriptor | None:
+    """Return the manifest of one platform's image if all of it is to be had.
 
     What a machine that lost its power cut short is not there: it is made again.
     """
-    found = store.find(plan.reference)
+    found = site.store.find(plan.own_reference)
     if found is None:
         return None
     try:
-        manifest = json.loads(store.read(found.digest))
-    except ImageError:
+        blobs = list_blobs(site, found)
+    except (ImageError, ValueError, KeyError):
         return None
-    blobs = [manifest["config"], *manifest["layers"]]
-    return found if all(store.has(blob["digest"], blob["size"]) for blob in blobs) else None
+    return found if all(is_reachable(site, blob) for blob in blobs) else None
 
 
-def ensure_image(
-    plan: ImagePlan, *, store: Store, settings: Settings, cache: Cache, progress: Progress
-) -> tuple[Descriptor, bool]:
-    """Return the image's manifest, and whether it had to be assembled."""
-    found = find_image(plan, store)
+def find_environment(site: Site, plan: EnvironmentPlan) -> Descriptor | None:
+    """Return the manifest or index of the environment's image if all of it is to be had."""
+    children = [find_image(site, image) for image in plan.images]
+    if None in children:
+        return None
+    if len(children) == 1:
+        return children[0]
+    found = site.store.find(plan.reference)
+    return found if found is not None and site.store.has(found.digest, found.size) else None
+
+
+def ensure_environment(site: Site, plan: EnvironmentPlan) -> Ensured:
+    """Return the environment's image on all of its platforms, assembled where it is not there."""
+    found = None if site.fresh else find_environment(site, plan)
     if found is not None:
-        return found, False
-    lock = cache.root / "building" / f"{plan.digest.removeprefix('sha256:')}.lock"
+        return Ensured(manifest=found)
+    parts = [ensure_image(site, image) for image in plan.images]
+    if len(parts) == 1:
+        return parts[0]
+    from envbuild.image.config import render_index
+
+    children = [(i.recipe.platform, p.manifest) for i, p in zip(plan.images, parts, strict=True)]
+    media_type, data = render_index(plan.digest, children)
+    digest, size = site.store.add(data)
+    manifest = Descriptor(media_type=media_type, digest=digest, size=size)
+    site.store.name(plan.reference, manifest)
+    return Ensured(
+        manifest=manifest,
+        layers=sum(part.layers for part in parts),
+        made=sum(part.made for part in parts),
+        listed=sum(part.listed for part in parts),
+        seconds=_add_up([part.seconds for part in parts]),
+    )
+
+
+def _add_up(tables: list[Mapping[str, float]]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for table in tables:
+        for step, seconds in table.items():
+            total[step] = total.get(step, 0.0) + seconds
+    return total
+
+
+def ensure_image(site: Site, plan: ImagePlan) -> Ensured:
+    """Return one platform's image, assembled where it is not there."""
+    found = None if site.fresh else find_image(site, plan)
+    if found is not None:
+        return Ensured(manifest=found)
+    lock = site.cache.root / "building" / f"{plan.digest.removeprefix('sha256:')}.lock"
 
     def say() -> None:
-        progress.update(plan.name, "waiting for another build of the same image")
+        site.progress.update(plan.name, "waiting for another build of the same image")
 
     with exclusive(lock, waiting=say):
-        found = find_image(plan, store)
+        found = None if site.fresh else find_image(site, plan)
         if found is not None:
-            return found, False
-        manifest = _assemble(plan, store, settings, cache, progress)
-        store.name(plan.reference, manifest)
-        return manifest, True
+            return Ensured(manifest=found)
+        return _assemble(site, plan)
 
 
-def _assemble(
-    plan: ImagePlan, store: Store, settings: Settings, cache: Cache, progress: Progress
-) -> Descriptor:
+def _assemble(site: Site, plan: ImagePlan) -> Ensured:
     from envbuild.image.assemble import assemble_image
+    from envbuild.image.base import find_base
+
+    site.progress.update(plan.name, "planning")
+    done = assemble_image(
+        plan.recipe,
+        plan.digest,
+        base=find_base(site, plan),
+        source=find_source(site, plan),
+        site=site,
+        task=plan.name,
+    )
+    site.store.name(plan.own_reference, done.manifest)
+    return Ensured(
+        manifest=done.manifest,
+        layers=len(done.layers) + 1,
+        made=done.made,
+        listed=done.listed,
+        seconds=done.seconds,
+    )
+
+
+def find_source(site: Site, plan: ImagePlan) -> LayerSource:
+    """Return what the image's layers are made of."""
+    from envbuild.image.assemble import LayerSource
     from envbuild.image.files import Supply, fetch_artifacts
+    from envbuild.image.layer_index import open_index
 
     supply = Supply(
         spec=plan.spec, platform=plan.recipe.platform, python_minor=plan.recipe.python_minor,
-        settings=settings, cache=cache,
+        settings=site.settings, cache=site.cache,
     )  # fmt: skip
-    progress.update(plan.name, "planning")
-    return assemble_image(
-        plan.recipe,
-        plan.digest,
-        base=_fetch_base(plan, store, settings, progress),
-        fetch=lambda artifacts: fetch_artifacts(
-            artifacts, supply=supply, progress=progress, task=plan.name
-        ),
-        store=store,
-        cache=cache,
-        progress=progress,
-        task=plan.name,
-    )
 
+    def fetch(artifacts: tuple[Artifact, ...]) -> Mapping[str, Path]:
+        return fetch_artifacts(artifacts, supply=supply, progress=site.progress, task=plan.name)
 
-def _fetch_base(plan: ImagePlan, store: Store, settings: Settings, progress: Progress) -> BaseParts:
-    """Return the base image's parts, its blobs in the store; nothing for assembled bases."""
-    base = plan.recipe.base
-    if base.kind != "image":
-        return BaseParts()
-    from envbuild.oci.reference import parse_reference
-    from envbuild.oci.registry import open_registry
-    from envbuild.oci.transfer import pull_image
-    from envbuild.spec.registries import find_registry_options
+    def find_compiler() -> tuple[str, ...]:
+        from envbuild.image.interpreter import ensure_interpreter
 
-    platform = PLATFORMS[plan.recipe.platform]
-    reference = parse_reference(f"{base.reference.partition('@')[0]}@{base.digest}")
-    options = find_registry_options(settings, reference.registry)
-    found = pull_image(
-        open_registry(reference.registry, options=options), reference, store,
-        os=platform.os, architecture=platform.architecture, progress=progress, task=plan.name,
-    )  # fmt: skip
-    manifest = json.loads(store.read(found.digest))
-    return BaseParts(
-        config=json.loads(store.read(manifest["config"]["digest"])),
-        layers=tuple(Descriptor.from_json(layer) for layer in manifest["layers"]),
-    )
+        return ensure_interpreter(
+            plan.recipe.bytecode, artifacts=plan.host_artifacts, fetch=fetch, cache=site.cache,
+            progress=site.progress, task=plan.name,
+        )  # fmt: skip
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pushed:
-    """What a push did: nothing (`there` is True), or so many blobs and bytes."""
-
-    there: bool
-    blobs: int = 0
-    bytes: int = 0
-
-
-def ensure_pushed(
-    plan: ImagePlan, *, store: Store, settings: Settings, cache: Cache, progress: Progress
-) -> Pushed:
-    """Make sure that the registry has the image; assembles it only if the registry lacks it.
-
-    Raises `RegistryError` where the registry can't tell, and `ImageError` where the tag holds an
-    image of another identity.
-    """
-    if not plan.has_registry:
-        raise RegistryError(
-            "registry.not-set",
-            f"there is no registry to push `{plan.name}` to",
-            hint='set `repository = "registry.example.com/team"` under `[tool.envbuild]` in '
-            "`pyproject.toml`, or the variable ENVBUILD_REPOSITORY",
-        )
-    from envbuild.oci.reference import parse_reference
-    from envbuild.oci.registry import open_registry
-    from envbuild.oci.transfer import push_image
-    from envbuild.spec.registries import find_registry_options
-
-    reference = parse_reference(plan.reference)
-    registry = open_registry(
-        reference.registry, options=find_registry_options(settings, reference.registry)
-    )
-    remote = registry.find_manifest(reference.repository, reference.target)
-    local = find_image(plan, store)
-    if remote is not None and local is not None and remote.digest == local.digest:
-        return Pushed(there=True)
-    if remote is not None:
-        label = _read_label(registry, reference.repository, remote)
-        if label == plan.digest:
-            return Pushed(there=True)
-        raise ImageError(
-            "image.tag-taken",
-            f"`{plan.reference}` holds an image that was not made from this lock",
-            hint="remove that tag from the registry, or push to another repository",
-        )
-    manifest, _ = ensure_image(plan, store=store, settings=settings, cache=cache, progress=progress)
-    report = push_image(store, manifest, reference, registry, progress=progress, task=plan.name)
-    return Pushed(there=False, blobs=report.blobs_sent, bytes=report.bytes_sent)
-
-
-def _read_label(registry: Registry, repository: str, remote: Descriptor) -> str:
-    """Return the env digest that the registry's image says it has; "" if it says none."""
-    _, data = registry.read_manifest(repository, remote.digest)
-    config = json.loads(data).get("config")
-    if not isinstance(config, dict):
-        return ""
-    blob = json.loads(registry.read_blob(repository, str(config.get("digest"))))
-    labels = (blob.get("config") or {}).get("Labels") or {}
-    return str(labels.get(DIGEST_LABEL, ""))
+    index = open_index(site, plan.repository) if plan.repository else None
+    return LayerSource(fetch=fetch, find_compiler=find_compiler, index=index)

@@ -11,15 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from envbuild.errors import ImageError
-from envbuild.identity.digest import digest_recipe
 from envbuild.identity.recipe import Base, Recipe
-from envbuild.image.assemble import Fetch, read_artifact
+from envbuild.image.assemble import Fetch
+from envbuild.image.plan import digest_image
+from envbuild.image.work import read_artifact
 from envbuild.kit.files import atomic_folder
 from envbuild.kit.progress import Progress
 from envbuild.layers.entry import Entry
 from envbuild.layers.order import plan_entries
 from envbuild.layers.pack import plan_layers
-from envbuild.layers.plan import ASSEMBLER, plan_constants
 from envbuild.layers.skeleton import read_skeleton
 from envbuild.layers.write import write_layer
 from envbuild.lock.model import DebianPackage
@@ -45,8 +45,7 @@ def ensure_prefix(
         interpreter=_find_interpreter(recipe),
         prefix="",
     )
-    constants = plan_constants("gzip")
-    digest = digest_recipe(local, assembler=ASSEMBLER, plan=constants).removeprefix("sha256:")
+    digest = digest_image(local).removeprefix("sha256:")
     place = folder.resolve() / digest[:_DIGITS]
     if place.is_dir():
         return place

@@ -26,6 +26,16 @@ class Cache:
         return self.root / "layers"
 
     @property
+    def bytecode(self) -> Path:
+        """Byte code of artifacts, compiled once and kept."""
+        return self.root / "bytecode"
+
+    @property
+    def origins(self) -> Path:
+        """In which repositories of registries a blob is known to be."""
+        return self.root / "origins"
+
+    @property
     def store(self) -> Path:
         """The OCI layout that holds blobs and finished images."""
         return self.root / "store"

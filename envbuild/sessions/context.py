@@ -16,6 +16,8 @@ from envbuild.spec.load import find_environments, load_spec
 from envbuild.spec.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from envbuild.image.site import Site
+    from envbuild.kit.progress import Progress
     from envbuild.spec.model import EnvSpec
 
 __all__ = ["Context", "make_parser"]
@@ -40,6 +42,12 @@ class Context:
     @cached_property
     def cache(self) -> Cache:
         return find_cache()
+
+    def make_site(self, progress: Progress, *, fresh: bool = False) -> Site:
+        """Return where images are made; with `fresh`, nothing made before is used again."""
+        from envbuild.image.site import Site
+
+        return Site(cache=self.cache, settings=self.settings, progress=progress, fresh=fresh)
 
     @cached_property
     def environments(self) -> tuple[str, ...]:

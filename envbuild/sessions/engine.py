@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from envbuild.image.ensure import ImagePlan, ensure_image
+from envbuild.image.blobs import ensure_whole
+from envbuild.image.ensure import ensure_image
+from envbuild.image.plan import ImagePlan
 from envbuild.kit.progress import Progress
-from envbuild.oci.store import Store
 from envbuild.sessions.context import Context
 
 if TYPE_CHECKING:
@@ -38,15 +39,14 @@ def open_image(context: Context, image: ImagePlan, progress: Progress) -> Iterat
     from envbuild.engine.leftovers import reap_leftovers
     from envbuild.engine.load import ensure_loaded
 
-    store = Store(context.cache.store)
+    site = context.make_site(progress)
     with connect_engine() as engine:
         reap_leftovers(engine)
-        manifest, _ = ensure_image(
-            image, store=store, settings=context.settings, cache=context.cache, progress=progress
-        )
+        manifest = ensure_image(site, image).manifest
+        ensure_whole(site, manifest, task=image.name)
         loaded = ensure_loaded(
             engine,
-            layout=store.root,
+            layout=site.store.root,
             manifest_digest=manifest.digest,
             name=image.reference,
             progress=progress,

@@ -9,16 +9,16 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from envbuild.errors import SpecError
-from envbuild.identity.digest import digest_recipe, format_tag, identity_fields, plan_recipe
+from envbuild.identity.digest import format_tag
 from envbuild.identity.explain import DIFFERENCE_COLUMNS, explain, render_differences
-from envbuild.layers.plan import ASSEMBLER, plan_constants
+from envbuild.image.plan import describe_image, plan_platform
 from envbuild.lock.files import LOCK_FILE, load_lock, parse_lock
 from envbuild.lock.model import Lock
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import print_table
 from envbuild.spec.load import parse_spec
 from envbuild.spec.model import EnvSpec
-from envbuild.spec.platforms import find_host_platform
+from envbuild.spec.platforms import PLATFORMS, find_host_platform
 
 __all__ = ["run"]
 
@@ -55,16 +55,14 @@ def _read_identity(context: Context, text: str | None, platform: str | None) -> 
         name = context.select_one(name or None)
         spec = context.load(name)
         lock = load_lock(context.repository.lock_folder(name), name=name, cache=context.cache)
-    part = lock.platforms.get(_choose_platform(lock, platform))
-    if part is None:
+    subdir = _choose_platform(lock, platform)
+    if subdir not in PLATFORMS:
         known = ", ".join(f"`{p}`" for p in sorted(lock.platforms))
         raise SpecError(
             "image.platform", f"`{name}` is not locked for `{platform}`: it is for {known}"
         )
-    recipe = plan_recipe(spec, part)
-    plan = plan_constants("gzip")
-    fields = identity_fields(recipe, assembler=ASSEMBLER, plan=plan)
-    return fields | {"digest": digest_recipe(recipe, assembler=ASSEMBLER, plan=plan)}
+    image = plan_platform(name, spec, lock, platform=PLATFORMS[subdir], settings=context.settings)
+    return describe_image(image.recipe) | {"digest": image.digest}
 
 
 def _choose_platform(lock: Lock, wanted: str | None) -> str:

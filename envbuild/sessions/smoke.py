@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envbuild.errors import RunError, SpecError
-from envbuild.image.ensure import ImagePlan
+from envbuild.image.plan import ImagePlan
 from envbuild.kit.progress import Progress
 from envbuild.lock.model import CondaPackage, Wheel
-from envbuild.sessions.build import find_platform, plan_environment
+from envbuild.sessions.build import find_platform, plan_one
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import print_table, show_progress
 from envbuild.sessions.engine import open_image
@@ -35,7 +35,7 @@ def run(context: Context) -> None:
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     arguments = parser.parse_args(context.arguments)
     name = context.select_one(arguments.name)
-    image = plan_environment(context, name, find_platform())
+    image = plan_one(context, name, find_platform())
     plan = _plan(context, image)
     report_file = context.repository.smokes / f"{name}.json"
     if arguments.reuse and _has_passed(report_file, plan):

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envbuild.errors import SpecError
-from envbuild.image.ensure import ImagePlan
+from envbuild.image.plan import ImagePlan
 from envbuild.kit.progress import Progress
-from envbuild.sessions.build import find_platform, plan_environment
+from envbuild.sessions.build import find_platform, plan_one
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import show_progress
 from envbuild.sessions.engine import open_image
@@ -35,7 +35,7 @@ def run(context: Context) -> None:
             "envbuild doesn't know this machine's platform",
             hint=f"it knows {', '.join(f'`{p}`' for p in PLATFORMS)}",
         )
-    image = plan_environment(context, name, host)
+    image = plan_one(context, name, host)
     if image.spec.train is None:
         raise SpecError(
             "train.none",

@@ -1,0 +1,166 @@
+"""Names the image that a lock asks for: pure, and quick enough for every environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from envbuild.errors import SpecError
+from envbuild.identity.digest import (
+    digest_index,
+    digest_recipe,
+    format_reference,
+    identity_fields,
+    plan_recipe,
+)
+from envbuild.identity.recipe import Format, Recipe
+from envbuild.layers.plan import ASSEMBLER, plan_constants
+from envbuild.lock.model import Artifact, Lock
+from envbuild.spec.model import EnvSpec
+from envbuild.spec.platforms import PLATFORMS, Platform, find_host_platform
+from envbuild.spec.settings import Settings
+
+__all__ = [
+    "EnvironmentPlan",
+    "ImagePlan",
+    "describe_image",
+    "digest_image",
+    "plan_environment",
+    "plan_platform",
+]
+
+
+_LOCAL: Final = "envbuild"
+"""Stands in a reference for the repository where none is set."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImagePlan:
+    """One platform's image: its recipe, its env digest and the names it goes by."""
+
+    name: str
+    spec: EnvSpec
+    recipe: Recipe
+    digest: str
+    reference: str
+    """`REPOSITORY/NAME:TAG` of the environment; its tag names all platforms together."""
+    own_reference: str
+    """The same with this platform's own tag, by which the store has it."""
+    repository: str | None = None
+    """Where it is pushed, `host/path` without its name; None: it stays on this machine."""
+    host_artifacts: tuple[Artifact, ...] = ()
+    """What the same lock has for this machine, whose Python compiles for other platforms, too."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EnvironmentPlan:
+    """The image that a lock asks for, on all platforms that have images."""
+
+    name: str
+    images: tuple[ImagePlan, ...]
+    digest: str
+    """One platform: its env digest; more: the digest of all of theirs."""
+    reference: str
+    repository: str | None
+    """Where it is pushed, `host/path` without its name; None: it stays on this machine."""
+
+    def find(self, platform: Platform) -> ImagePlan:
+        """Return one platform's image; raises `SpecError` `image.platform` if there is none."""
+        for image in self.images:
+            if image.recipe.platform == platform.subdir:
+                return image
+        raise _no_platform(self.name, platform, (i.recipe.platform for i in self.images))
+
+
+def plan_environment(
+    name: str, spec: EnvSpec, lock: Lock, *, settings: Settings
+) -> EnvironmentPlan:
+    """Name the image of `lock` for each of its platforms that containers run on.
+
+    Raises `SpecError` `image.no-platform` where there is none.
+    """
+    subdirs = [subdir for subdir in sorted(lock.platforms) if PLATFORMS[subdir].has_image]
+    if not subdirs:
+        raise SpecError(
+            "image.no-platform",
+            f"no platform of `{name}` is one that containers run on",
+            hint=f"add `linux-64` or `linux-aarch64` to `platforms` in `envs/{name}.toml`, "
+            f"then run `nox -s lock -- {name}`",
+        )
+    images = [_plan_image(name, spec, lock, subdir, settings) for subdir in subdirs]
+    if len(images) == 1:
+        digest = images[0].digest
+    else:
+        digest = digest_index({image.recipe.platform: image.digest for image in images})
+    repository = _find_repository(spec, settings)
+    reference = format_reference(repository or _LOCAL, name, digest)
+    return EnvironmentPlan(
+        name=name,
+        images=tuple(replace(image, reference=reference) for image in images),
+        digest=digest,
+        reference=reference,
+        repository=repository,
+    )
+
+
+def plan_platform(
+    name: str, spec: EnvSpec, lock: Lock, *, platform: Platform, settings: Settings
+) -> ImagePlan:
+    """Name one platform's environment alone, also where it can't be an image.
+
+    Raises `SpecError` `image.platform` where the lock hasn't that platform.
+    """
+    if platform.subdir not in lock.platforms:
+        raise _no_platform(name, platform, lock.platforms)
+    return _plan_image(name, spec, lock, platform.subdir, settings)
+
+
+def _plan_image(name: str, spec: EnvSpec, lock: Lock, subdir: str, settings: Settings) -> ImagePlan:
+    form = Format(compression=settings.compression, media_types=settings.media_types)
+    recipe = plan_recipe(spec, lock.platforms[subdir], form=form)
+    digest = digest_image(recipe)
+    repository = _find_repository(spec, settings)
+    reference = format_reference(repository or _LOCAL, name, digest)
+    return ImagePlan(
+        name=name,
+        spec=spec,
+        recipe=recipe,
+        digest=digest,
+        reference=reference,
+        own_reference=reference,
+        repository=repository,
+        host_artifacts=_find_host_artifacts(lock),
+    )
+
+
+def _find_repository(spec: EnvSpec, settings: Settings) -> str | None:
+    return spec.image.repository or settings.repository
+
+
+def _no_platform(name: str, platform: Platform, known: Iterable[str]) -> SpecError:
+    return SpecError(
+        "image.platform",
+        f"`{name}` is not locked for `{platform.subdir}`: "
+        f"its platforms are {', '.join(f'`{subdir}`' for subdir in sorted(known))}",
+        hint=f"add `{platform.subdir}` to `platforms` in `envs/{name}.toml`, "
+        f"then run `nox -s lock -- {name}`",
+    )
+
+
+def digest_image(recipe: Recipe) -> str:
+    """Return the env digest of one platform's image."""
+    plan = plan_constants(recipe.format.compression)
+    return digest_recipe(recipe, assembler=ASSEMBLER, plan=plan)
+
+
+def describe_image(recipe: Recipe) -> dict[str, Any]:
+    """Return everything that one platform's image is a function of, for people to compare."""
+    plan = plan_constants(recipe.format.compression)
+    return identity_fields(recipe, assembler=ASSEMBLER, plan=plan)
+
+
+def _find_host_artifacts(lock: Lock) -> tuple[Artifact, ...]:
+    host = find_host_platform()
+    part = lock.platforms.get(host.subdir) if host else None
+    return part.artifacts if part else ()

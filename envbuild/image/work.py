@@ -1,0 +1,146 @@
+"""Makes one layer from artifacts that are on this machine: what a worker process is told to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from envbuild.identity.recipe import Recipe
+from envbuild.image.config import LAYER_TYPES, Content, Layer
+from envbuild.layers.conda import read_conda, read_history
+from envbuild.layers.deb import read_deb
+from envbuild.layers.entry import Entry
+from envbuild.layers.order import plan_entries
+from envbuild.layers.pack import has_conda
+from envbuild.layers.seal import Seal, render_seal
+from envbuild.layers.skeleton import read_skeleton
+from envbuild.layers.split import split_entries
+from envbuild.layers.wheel import read_wheel
+from envbuild.layers.write import write_layer
+from envbuild.lock.model import Artifact, CondaPackage, DebianPackage
+from envbuild.oci.descriptor import Descriptor
+from envbuild.oci.store import Store
+
+__all__ = ["LayerJob", "Workbench", "read_artifact"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerJob:
+    """One layer to make: its key and history line, what goes in, and where that is.
+
+    `files` maps the SHA-256 of each artifact to its file. `compiler` is the command line of the
+    Python that compiles byte code, empty where the recipe wants none.
+    """
+
+    key: str
+    title: str
+    kind: Literal["skeleton", "packages", "finish"]
+    recipe: Recipe
+    artifacts: tuple[Artifact, ...] = ()
+    part: int = 0
+    parts: int = 1
+    files: Mapping[str, Path] = field(default_factory=dict)
+    compiler: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the artifacts' archives: how much work it is."""
+        return sum(artifact.size for artifact in self.artifacts)
+
+
+class Workbench:
+    """Makes layers one after another; keeps the compiling Python alive between them.
+
+    Layers go into `store`; byte code is kept in the folder `packs`, or with `fresh` made anew.
+    """
+
+    def __init__(self, store: Store, packs: Path, *, fresh: bool = False) -> None:
+        self._store = store
+        self._packs = packs
+        self._fresh = fresh
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.close()
+
+    def make(self, job: LayerJob, check: Callable[[], None] = lambda: None) -> Layer:
+        """Write the job's layer into the store; `check` raises where the work is to end.
+
+        Raises `ImageError` for an artifact that can't be unpacked.
+        """
+        groups, contents = self._read(job)
+        entries = split_entries(plan_entries(groups), part=job.part, parts=job.parts)
+        compression = job.recipe.format.compression
+        with self._store.writer() as blob:
+
+            def write(data: bytes) -> None:
+                check()
+                blob.write(data)
+
+            facts = write_layer(entries, write, compression=compression)
+            seal = Seal(key=job.key, diff_id=facts.diff_id, plain_size=facts.plain_size)
+            blob.write(render_seal(seal, compression))
+        return Layer(
+            key=job.key,
+            title=job.title,
+            blob=Descriptor(
+                media_type=LAYER_TYPES[job.recipe.format], digest=blob.digest, size=blob.size
+            ),
+            diff_id=facts.diff_id,
+            plain_size=facts.plain_size,
+            contents=contents,
+        )
+
+    def _read(self, job: LayerJob) -> tuple[list[tuple[Entry, ...]], tuple[Content, ...]]:
+        """Return the entries of each artifact with its byte code, and what they come to."""
+        recipe = job.recipe
+        if job.kind == "skeleton":
+            history = [read_history(recipe.prefix)] if has_conda(recipe) else []
+            return [read_skeleton(recipe), *history], ()
+        groups, contents = [], []
+        for artifact in job.artifacts:
+            entries = read_artifact(
+                artifact,
+                job.files[artifact.sha256],
+                prefix=recipe.prefix,
+                python_minor=recipe.python_minor,
+            )
+            if job.kind == "packages":
+                contents.append(_count(artifact, entries))
+            groups.append(entries)
+        return groups, tuple(contents)
+
+
+def read_artifact(
+    artifact: Artifact, file: Path, *, prefix: str, python_minor: str
+) -> tuple[Entry, ...]:
+    """Return the entries of one artifact at `prefix`."""
+    if isinstance(artifact, DebianPackage):
+        return read_deb(file, artifact)
+    if isinstance(artifact, CondaPackage):
+        return read_conda(file, artifact, prefix=prefix, python_minor=python_minor)
+    return read_wheel(file, artifact, prefix=prefix, python_minor=python_minor)
+
+
+def _count(artifact: Artifact, entries: Iterable[Entry]) -> Content:
+    files = [entry for entry in entries if entry.kind == "file"]
+    kinds: dict[type[Artifact], str] = {CondaPackage: "conda", DebianPackage: "debian"}
+    return Content(
+        kind=kinds.get(type(artifact), "pip"),
+        name=artifact.name,
+        version=artifact.version,
+        files=len(files),
+        size=sum(entry.size for entry in files),
+    )

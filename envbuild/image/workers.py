@@ -1,0 +1,94 @@
+"""Makes many layers side by side, in processes where that pays for starting them.
+
+Much of the work is Python's own, so threads would wait for each other's interpreter lock.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Final
+
+from envbuild.errors import EnvbuildError, ImageError
+from envbuild.image.config import Layer
+from envbuild.image.site import Site
+from envbuild.image.work import LayerJob, Workbench
+from envbuild.image.worker import read_message, write_message
+from envbuild.kit.crew import run_crew
+from envbuild.kit.process import open_child
+
+__all__ = ["make_layers"]
+
+_WORTH_IT: Final = 4 << 20
+"""Bytes of archives from which processes are started: each takes about as long as these do."""
+
+Done = Callable[[LayerJob, Layer], None]
+
+
+def make_layers(site: Site, jobs: Sequence[LayerJob], *, done: Done) -> None:
+    """Make the layers, the biggest first so that none is left alone at the end.
+
+    `done` hears of each as it is finished, from any thread. Raises the first `ImageError`; then
+    and on Ctrl-C all processes are ended and nothing unfinished is left.
+    """
+    ordered = sorted(jobs, key=lambda job: job.size, reverse=True)
+    count = min(os.cpu_count() or 1, len(ordered))
+    if count < 2 or sum(job.size for job in ordered) < _WORTH_IT:
+        _make_here(site, ordered, done)
+    else:
+        _make_in_processes(site, ordered, count, done)
+
+
+def _make_here(site: Site, jobs: Sequence[LayerJob], done: Done) -> None:
+    with Workbench(site.store, site.cache.bytecode, fresh=site.fresh) as bench:
+
+        def make(job: LayerJob, check: Callable[[], None]) -> None:
+            done(job, bench.make(job, check))
+
+        run_crew(make, jobs, threads=1)
+
+
+def _make_in_processes(site: Site, jobs: Sequence[LayerJob], count: int, done: Done) -> None:
+    argv = [sys.executable, "-P", "-m", "envbuild.image.worker", str(site.store.root),
+            str(site.cache.bytecode), *(["fresh"] if site.fresh else [])]  # fmt: skip
+    with ExitStack() as stack:
+        idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
+        for _ in range(count):
+            idle.put(stack.enter_context(open_child(argv)))
+
+        failures: list[BaseException] = []
+
+        def make(job: LayerJob, check: Callable[[], None]) -> None:
+            worker = idle.get()
+            check()
+            try:
+                layer = _ask(worker, job)
+            except BaseException as error:  # noqa: BLE001 - raised again below
+                failures.append(error)
+                stack.close()  # the others need not finish what nobody wants any more
+                raise failures[0] from None
+            idle.put(worker)
+            done(job, layer)
+
+        run_crew(make, jobs, threads=count)
+
+
+def _ask(worker: subprocess.Popen[bytes], job: LayerJob) -> Layer:
+    if worker.stdin is None or worker.stdout is None:
+        raise ValueError("a worker has pipes")
+    try:
+        write_message(worker.stdin, job)
+        result: Layer | EnvbuildError = read_message(worker.stdout)
+    except (EOFError, BrokenPipeError, ValueError):
+        raise ImageError(
+            "image.worker",
+            f"the process that made the layer `{job.title}` is gone",
+            hint="was it killed, or out of memory? run the same command again",
+        ) from None
+    if isinstance(result, EnvbuildError):
+        raise result
+    return result
