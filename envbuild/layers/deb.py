@@ -10,10 +10,11 @@ What becomes of a package (all of it a pure function of that package):
   others is dropped, but for folders with the sticky bit (`/tmp`).
 - Left out are manual pages, info, translations, lintian's overrides, and of /usr/share/doc all but
   copyright files.
-- The control file is kept as /var/lib/dpkg/status.d/NAME with NAME.md5sums beside it, where
-  scanners look for the packages of images that have no dpkg database.
+- What dpkg keeps of a package is in /var/lib/dpkg/info, as dpkg would have put it there: the list
+  of its paths (as they are in the archive), md5sums, conffiles, triggers and scripts. The control
+  file is beside them, NAME.control; dpkg's `status` is made from those of all packages.
 - What the maintainer script would have made, where it matters, is made from the package's own
-  files: layers/debextras.py.
+  files: layers/debextras.py. What depends on several packages is layers/debfinish.py's.
 """
 
 from __future__ import annotations
@@ -50,7 +51,10 @@ MERGED: Final[Mapping[str, str]] = {
 
 _LEFT_OUT: Final = re.compile(r"usr/share/(?:man|info|locale|lintian)(?:/|$)")
 _DOC: Final = re.compile(r"usr/share/doc/(?P<package>[^/]+)(?:/(?P<file>.*))?")
-_STATUS: Final = "var/lib/dpkg/status.d"
+_INFO: Final = "var/lib/dpkg/info"
+_SCRIPTS: Final = frozenset({"preinst", "postinst", "prerm", "postrm", "config"})
+_KEPT: Final = frozenset({"control", "conffiles", "md5sums", "templates", "triggers"}) | _SCRIPTS
+"""Control files that dpkg needs later on; `shlibs` and `symbols` serve to build packages only."""
 
 
 def merge_path(path: str) -> str:
@@ -92,7 +96,7 @@ def read_deb(archive: Path, package: DebianPackage) -> tuple[Entry, ...]:
 
     for extra in make_extras(package.name, sorted(files), read):
         entries.setdefault(extra.path, extra)
-    for entry in _describe(deb, package, entries):
+    for entry in _describe(deb, package):
         entries[entry.path] = entry
     return tuple(entry for _, entry in sorted(entries.items()))
 
@@ -189,22 +193,21 @@ def _add_files(
             entries[other] = Entry(path=other, kind="hardlink", mode=mode, link=kept[0])
 
 
-def _describe(
-    deb: DebFile, package: DebianPackage, entries: Mapping[str, Entry]
-) -> tuple[Entry, ...]:
-    """Return the entries that tell scanners what is installed here."""
-    lines: list[bytes] = []
-    for line in deb.control.get("md5sums", b"").splitlines():
-        digest, _, path = line.partition(b"  ")
-        merged = merge_path(path.decode(errors="surrogateescape"))
-        if merged in entries:
-            lines.append(digest + b"  " + merged.encode(errors="surrogateescape") + b"\n")
-    status = deb.control["control"].rstrip(b"\n") + b"\n"
+def _describe(deb: DebFile, package: DebianPackage) -> tuple[Entry, ...]:
+    """Return what dpkg keeps of an installed package (deb-control(5), dpkg's infodb format 1)."""
+    fields = parse_stanza(deb.control["control"].decode(errors="replace"))
+    stem = f"{_INFO}/{package.name}"
+    if fields.get("Multi-Arch") == "same":
+        stem += f":{package.architecture}"
+    paths = ("/" + member.name.removeprefix(".").strip("/") for member in deb.members)
+    listed = "".join(f"{path if path != '/' else '/.'}\n" for path in paths)
+    kept = {name: data for name, data in deb.control.items() if name in _KEPT}
     return (
-        _file(f"{_STATUS}/{package.name}", status),
-        _file(f"{_STATUS}/{package.name}.md5sums", b"".join(sorted(lines))),
+        _file(f"{stem}.list", listed.encode(errors="surrogateescape")),
+        *(_file(f"{stem}.{name}", data, script=name in _SCRIPTS) for name, data in kept.items()),
     )
 
 
-def _file(path: str, data: bytes) -> Entry:
-    return Entry(path=path, kind="file", size=len(data), body=body_of_bytes(data))
+def _file(path: str, data: bytes, *, script: bool = False) -> Entry:
+    mode = 0o755 if script else 0o644
+    return Entry(path=path, kind="file", mode=mode, size=len(data), body=body_of_bytes(data))

@@ -1,8 +1,7 @@
 """What a package's maintainer script would have made, made from the package's own files.
 
 Only what programs miss without it, and only where one package suffices to know it. What depends on
-all packages together (the loader's cache, PAM's common files) has no place here; links of
-`update-alternatives` are made for the packages of the base only.
+several packages (the loader's cache, alternatives, dpkg's database) is in layers/debfinish.py.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from envbuild.layers.archive import body_of_bytes
+from envbuild.layers.debcerts import make_links
 from envbuild.layers.entry import Entry
 
 __all__ = ["make_extras"]
@@ -41,8 +41,6 @@ _LINKS: Final[Mapping[str, Mapping[str, str]]] = {
         "usr/lib/ssl/cert.pem": "/etc/ssl/certs/ca-certificates.crt",
     },
     "dash": {"usr/bin/sh": "dash"},
-    "debianutils": {"usr/bin/which": "which.debianutils"},
-    "mawk": {"usr/bin/awk": "mawk", "usr/bin/nawk": "mawk"},
     "tzdata": {"etc/localtime": "/usr/share/zoneinfo/Etc/UTC"},
 }
 _COPIES: Final[Mapping[str, Mapping[str, str]]] = {
@@ -54,8 +52,24 @@ _COPIES: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "readline-common": {"etc/inputrc": "usr/share/readline/inputrc"},
 }
-_TEXTS: Final[Mapping[str, Mapping[str, str]]] = {"tzdata": {"etc/timezone": "Etc/UTC\n"}}
+_TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
+    "base-files": {"etc/environment": ""},
+    # An engine puts its own in their place in a container.
+    "netbase": {
+        "etc/hosts": "127.0.0.1\tlocalhost\n"
+        "::1\t\tlocalhost ip6-localhost ip6-loopback\n"
+        "ff02::1\t\tip6-allnodes\n"
+        "ff02::2\t\tip6-allrouters\n",
+        "etc/networks": "default\t\t0.0.0.0\nloopback\t127.0.0.0\nlink-local\t169.254.0.0\n",
+    },
+    "openjdk": {
+        "etc/.java/.systemPrefs/.system.lock": "",
+        "etc/.java/.systemPrefs/.systemRootModFile": "",
+    },
+    "tzdata": {"etc/timezone": "Etc/UTC\n"},
+}
 
+_JAVA: Final = re.compile(r"openjdk-\d+-jre-headless")
 _CERTIFICATE: Final = re.compile(r"usr/share/ca-certificates/(.+\.crt)")
 
 
@@ -73,7 +87,8 @@ def make_extras(name: str, files: Sequence[str], read: _Read) -> Iterator[Entry]
         data = read(source)
         if data is not None:
             yield _file(path, data)
-    for path, text in _TEXTS.get(name, {}).items():
+    family = "openjdk" if _JAVA.fullmatch(name) else name
+    for path, text in _TEXTS.get(family, {}).items():
         yield _file(path, text.encode())
     if name == "ca-certificates":
         yield from _make_bundle(files, read)
@@ -82,7 +97,9 @@ def make_extras(name: str, files: Sequence[str], read: _Read) -> Iterator[Entry]
 def _make_bundle(files: Sequence[str], read: _Read) -> Iterator[Entry]:
     """Yield what update-ca-certificates(8) makes of the package's certificates: all are trusted."""
     found = [match for path in files if (match := _CERTIFICATE.fullmatch(path))]
-    parts = [(read(match[0]) or b"").rstrip(b"\n") + b"\n" for match in found]
+    texts = {match[0]: read(match[0]) or b"" for match in found}
+    parts = [text.rstrip(b"\n") + b"\n" for text in texts.values()]
+    yield from make_links(texts)
     yield _file("etc/ssl/certs/ca-certificates.crt", b"".join(parts))
     names = "".join(f"{match[1]}\n" for match in found)
     yield _file("etc/ca-certificates.conf", names.encode(errors="surrogateescape"))

@@ -69,7 +69,8 @@ def test_arm64_has_no_lib64() -> None:
 
 def test_scratch_has_users_and_tmp_and_no_system() -> None:
     paths = set(_read(make_recipe("scratch", interpreter="")))
-    assert paths == {"etc/group", "etc/passwd", "home/nonroot", "tmp", "workspace"}
+    users = {"etc/group", "etc/gshadow", "etc/passwd", "etc/shadow"}
+    assert paths == {*users, "home/nonroot", "tmp", "workspace"}
 
 
 def test_an_image_keeps_its_own_users_and_folders() -> None:
@@ -83,7 +84,7 @@ def test_every_group_of_a_user_exists() -> None:
     assert all(len(row) == 4 for row in groups)
     numbers = {row[2] for row in groups}
     assert len(numbers) == len(groups)
-    named = {"nobody": "nogroup"}
+    named = dict.fromkeys(("nobody", "sync", "_apt"), "nogroup")
     names = {row[0] for row in groups}
     for name, row in _users(entries).items():
         assert row[3] in numbers
