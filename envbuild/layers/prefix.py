@@ -2,15 +2,25 @@
 
 As conda does it (`conda.core.portability`): in text, every occurrence is replaced; in a binary
 file each string that holds one is rewritten and filled up with zeros, so that nothing moves. Both
-in all encodings that conda knows, streaming.
+in all encodings that conda knows, streaming. A first line `#!...` that becomes too long for a
+kernel looks for its interpreter on PATH.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Final
 
-__all__ = ["PrefixTooLongError", "replace_in_binary", "replace_in_text"]
+__all__ = ["SHEBANG_LIMIT", "PrefixTooLongError", "replace_in_binary", "replace_in_text"]
+
+SHEBANG_LIMIT: Final = 127
+"""Bytes of a first line that every Linux kernel reads (`BINPRM_BUF_SIZE` was 128 until 5.1)."""
+
+_SHEBANG: Final = re.compile(rb"(#! *)(/(?:\\ |[^ \n\r\t])*)(.*)")
+_LINE: Final = 1 << 20
+"""Bytes in which a first line must end to be one."""
 
 # conda's order. Little endian first: the two are each other, shifted by a byte.
 _ENCODINGS: Final = (
@@ -28,9 +38,34 @@ class PrefixTooLongError(ValueError):
 
 def replace_in_text(stream: Iterable[bytes], old: str, new: str) -> Iterator[bytes]:
     """Yield `stream` with every `old` replaced by `new`."""
+    line, stream = _split_first_line(iter(stream))
+    if line:
+        yield _shorten_shebang(line.replace(old.encode(), new.encode()))
     for encoding, _ in _ENCODINGS:
         stream = _replace(stream, old.encode(encoding), new.encode(encoding))
     yield from stream
+
+
+def _split_first_line(stream: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """Return the line that names an interpreter, without its end (b"": none does), and the rest."""
+    head = b""
+    for data in stream:
+        head += data
+        if not b"#!".startswith(head[:2]) or b"\n" in head or len(head) > _LINE:
+            break
+    end = head.find(b"\n")
+    if not head.startswith(b"#!") or (end < 0 and len(head) > _LINE):
+        return b"", chain((head,), stream)
+    end = len(head) if end < 0 else end
+    return head[:end], chain((head[end:],), stream)
+
+
+def _shorten_shebang(line: bytes) -> bytes:
+    """Return a first line that a kernel reads whole, as py-rattler makes it of a longer one."""
+    found = _SHEBANG.fullmatch(line)
+    if len(line) <= SHEBANG_LIMIT or found is None:
+        return line
+    return b"#!/usr/bin/env " + found[2].rpartition(b"/")[2] + found[3]
 
 
 def _replace(stream: Iterable[bytes], old: bytes, new: bytes) -> Iterator[bytes]:

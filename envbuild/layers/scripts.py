@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from envbuild.errors import ImageError
+from envbuild.layers.prefix import SHEBANG_LIMIT
 
 __all__ = [
     "EntryPoint",
@@ -16,9 +17,6 @@ __all__ = [
     "render_wheel_script",
     "rewrite_interpreter",
 ]
-
-_SHEBANG_LIMIT: Final = 127
-"""Bytes of a first line that every Linux kernel reads (`BINPRM_BUF_SIZE` was 128 until 5.1)."""
 
 _ENTRY_POINT: Final = re.compile(
     r"(?P<name>[^\s=/][^=/]*?)\s*=\s*"
@@ -64,11 +62,11 @@ def find_root(prefix: str) -> str:
     line: relative, with white space or dots for folders, or too long.
     """
     clean = re.fullmatch(r"(?:/[^/\s]+)+", prefix) and not {".", ".."} & set(prefix.split("/"))
-    if not clean or len(f"#!{prefix}/bin/python3.99".encode()) > _SHEBANG_LIMIT:
+    if not clean or len(f"#!{prefix}/bin/python3.99".encode()) > SHEBANG_LIMIT:
         raise ImageError(
             "layer.bad-prefix",
             f"`{prefix}` is no place for an environment: it must be an absolute path, "
-            f"without white space and shorter than {_SHEBANG_LIMIT - 18} bytes",
+            f"without white space and shorter than {SHEBANG_LIMIT - 18} bytes",
         )
     return prefix[1:]
 

@@ -64,6 +64,8 @@ def judge_conda(path: str, mine: Path, other: Path) -> str:
     """Return in which documented way a file differs from py-rattler's, or ""."""
     if path in {"CACHEDIR.TAG", "conda-meta/history"}:
         return "conda-prefix" if not mine.exists() else ""
+    if path.startswith("__clobbers__/"):
+        return "conda-overruled" if not mine.exists() else ""
     if not (mine.is_file() and other.is_file()) or mine.is_symlink() != other.is_symlink():
         return ""
     if path.startswith("conda-meta/"):
@@ -84,7 +86,7 @@ _ELSEWHERE = {"channel", "url", "extracted_package_dir", "link", "arch", "platfo
 
 
 def _is_same_record(mine: Path, other: Path) -> bool:
-    ours, theirs = json.loads(mine.read_text()), json.loads(other.read_text())
+    ours, theirs = json.loads(mine.read_text()), json.loads(_forget_moves(other.read_text()))
     if ours["files"] != sorted(theirs["files"]):
         return False
     if any(ours[key] != theirs[key] for key in set(theirs) - _ELSEWHERE - {"files", "paths_data"}):
@@ -93,8 +95,14 @@ def _is_same_record(mine: Path, other: Path) -> bool:
     return all(_is_same_row(rows[r["_path"]], r) for r in theirs["paths_data"]["paths"])
 
 
+def _forget_moves(record: str) -> str:
+    """Name files that gave way to another package's as they were before py-rattler moved them."""
+    return re.sub(r'(")__clobbers__/[^/"]+/', r"\1", record)
+
+
 def _is_same_row(mine: dict[str, object], theirs: dict[str, object]) -> bool:
     if mine["path_type"] != theirs["path_type"]:
         return False
+    theirs = {key: value for key, value in theirs.items() if key != "original_path"}
     # Of a link py-rattler has the hash of its text; of a command, one of the text before its own.
     return theirs["path_type"] != "hardlink" or mine | theirs == mine
