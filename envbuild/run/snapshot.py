@@ -19,7 +19,7 @@ from typing import Final
 from envbuild.engine.archive import Upload
 from envbuild.errors import RunError
 from envbuild.kit.canonical import CHUNK
-from envbuild.run.files import GitState, Listing, find_git_state, list_files
+from envbuild.kit.listing import GitState, Listing, find_git_state, list_files
 
 __all__ = ["Snapshot", "SnapshotFile", "copy_snapshot", "plan_uploads", "take_snapshot"]
 
