@@ -12,6 +12,7 @@ import json
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from benchmarks.packing_data import DATA
 from envbuild.identity.recipe import Base, ImageSettings, Recipe
@@ -114,8 +115,8 @@ def _print_row(
     for group in (list(environments.values()), small):
         stored, peer = _store(plan, group), sum(map(_size, group))
         columns += [f"{stored / 1e9:.2f} GB", f"{stored / peer:.3f}"]
-    sent = [_size_all(set(plan(new)) - set(plan(old))) for old, new in _pairs(weeks)]
-    changed = [_size(set(new) - set(old)) for old, new in _pairs(weeks)]
+    sent = [_size_all(set(plan(new)) - set(plan(old))) for old, new in pairwise(weeks)]
+    changed = [_size(set(new) - set(old)) for old, new in pairwise(weeks)]
     columns += [f"{sum(sent) / len(sent) / 1e6:.1f} MB", f"{sum(sent) / sum(changed):.2f}"]
     print(f"| {title} | {statistics.median(counts):g} ({max(counts)}) | {' | '.join(columns)} |")
 
@@ -123,10 +124,6 @@ def _print_row(
 def _store(plan: Plan, environments: Iterable[Environment]) -> int:
     """Return the bytes of all distinct layers."""
     return _size_all({layer for environment in environments for layer in plan(environment)})
-
-
-def _pairs(weeks: Sequence[Environment]) -> Iterable[tuple[Environment, Environment]]:
-    return zip(weeks, weeks[1:], strict=False)
 
 
 def _size_all(layers: Iterable[Layer]) -> int:

@@ -7,7 +7,7 @@ list of its wheels with their sizes and hashes, as a lock has them.
 from __future__ import annotations
 
 import concurrent.futures
-import datetime
+import datetime as dt
 import json
 import subprocess
 import sys
@@ -53,9 +53,9 @@ def _list_jobs(requests: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     environments = requests["environments"]
     jobs = [(n, {"date": requests["today"], **e}) for n, e in environments.items()]
     weekly = requests["weekly"]
-    last = datetime.date.fromisoformat(weekly["until"])
+    last = dt.date.fromisoformat(weekly["until"])
     for number in range(weekly["weeks"]):
-        date = last - datetime.timedelta(weeks=weekly["weeks"] - 1 - number)
+        date = last - dt.timedelta(weeks=weekly["weeks"] - 1 - number)
         job = {**environments[weekly["environment"]], "date": date.isoformat()}
         jobs.append((f"week-{number + 1:02}", job))
     return jobs
