@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import posixpath
 import tarfile
 import tempfile
@@ -51,8 +52,8 @@ class ExportedLayer:
     def _read(self) -> Iterator[bytes]:
         place, left = self.offset, self.size
         while left:
-            self.file.seek(place)  # layers may be read in turns
-            piece = self.file.read(min(_PIECE, left))
+            # Not `seek` and `read`: several threads may read layers at once.
+            piece = os.pread(self.file.fileno(), min(_PIECE, left), place)
             if not piece:
                 raise _bad("it is cut short")
             place, left = place + len(piece), left - len(piece)
@@ -83,6 +84,7 @@ def export_image(engine: Engine, image_id: str, *, work: Path) -> Iterator[Expor
                 response.raise_for_status()
                 for piece in response.iter_content(_PIECE):
                     file.write(piece)
+        file.flush()
         file.seek(0)
         yield _read_archive(file, image_id)
 
