@@ -5,14 +5,12 @@ Imported only when a request is about to be made.
 
 from __future__ import annotations
 
-import os
 import ssl
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 import urllib3
 from urllib3.exceptions import (
@@ -28,19 +26,12 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from envbuild.errors import EnvbuildError
-from envbuild.kit.http import FailureKind, Patience, is_loopback
+from envbuild.kit.http import FailureKind, Patience
+from envbuild.kit.proxy import find_proxy
+from envbuild.kit.tls import describe_tls, load_tls
 from envbuild.version import __version__
 
-__all__ = ["RoutingPool", "describe", "load_tls"]
-
-_BUNDLES: Final = (
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-)
-"""Where distributions keep the system's bundle, for a Python whose OpenSSL looks elsewhere."""
+__all__ = ["RoutingPool", "describe"]
 
 
 class RoutingPool(urllib3.PoolManager):
@@ -61,7 +52,7 @@ class RoutingPool(urllib3.PoolManager):
 
     def urlopen(self, method: str, url: str, redirect: bool = True, **kw: Any) -> Any:  # type: ignore[override]
         kw["headers"] = _with_defaults(self.headers, kw.get("headers"))
-        proxy = _find_proxy(url)
+        proxy = find_proxy(url)
         if proxy is None:
             return super().urlopen(method, url, redirect=redirect, **kw)
         pool = self._open_proxied(proxy)
@@ -122,57 +113,6 @@ def _with_defaults(defaults: Mapping[str, str], given: Mapping[str, str] | None)
     return merged
 
 
-def _find_proxy(url: str) -> str | None:
-    parts = urlsplit(url)
-    if is_loopback(parts.hostname or ""):
-        return None
-    proxies = getproxies_environment()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass_environment(parts.netloc.rpartition("@")[2], proxies):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
-
-
-def load_tls(ca: Path | None) -> ssl.SSLContext:
-    """Return a verifying client context; raises `EnvbuildError` `tls.bundle`."""
-    # OpenSSL itself honours SSL_CERT_FILE and SSL_CERT_DIR here.
-    context = ssl.create_default_context()
-    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
-        value = os.environ.get(name)
-        if value and not Path(value).is_dir():
-            _add_bundle(context, Path(value), f"the environment variable `{name}`")
-    if ca is not None:
-        _add_bundle(context, ca, "this registry's settings")
-    if not context.cert_store_stats()["x509_ca"] and not _has_folder():
-        _add_fallback(context)
-    return context
-
-
-def _add_bundle(context: ssl.SSLContext, path: Path, source: str) -> None:
-    try:
-        context.load_verify_locations(cafile=path)
-    except OSError as error:  # ssl.SSLError is one too
-        reason = "does not exist" if isinstance(error, FileNotFoundError) else "can't be read"
-        raise EnvbuildError(
-            "tls.bundle",
-            f"the certificate bundle `{path}` that {source} names {reason}",
-            hint="name a file of PEM certificates there, or nothing at all",
-        ) from error
-
-
-def _has_folder() -> bool:
-    # OpenSSL reads certificates of a folder one by one, by their hash, when it needs them.
-    folder = ssl.get_default_verify_paths().capath
-    return any(Path(str(folder)).glob("*.0"))
-
-
-def _add_fallback(context: ssl.SSLContext) -> None:
-    for bundle in _BUNDLES:
-        if Path(bundle).is_file():
-            context.load_verify_locations(cafile=bundle)
-            return
-
-
 def describe(error: BaseException) -> tuple[FailureKind, str]:
     """Return the failure's kind and a few words; no URL or header of `error` is repeated."""
     cause = _find_cause(error)
@@ -186,7 +126,7 @@ def describe(error: BaseException) -> tuple[FailureKind, str]:
         case ReadTimeoutError() | TimeoutError():
             return "timeout", "it stopped answering"
         case SSLError() | ssl.SSLError():
-            return "tls", _describe_tls(cause)
+            return "tls", describe_tls(_find_tls(cause))
         case ProxyError():
             return "proxy", "the proxy can't be reached or doesn't connect to it"
         case IncompleteRead() | ProtocolError() | ConnectionError():
@@ -208,15 +148,6 @@ def _describe_refusal(error: BaseException) -> str:
     if isinstance(cause, ConnectionRefusedError) or not isinstance(cause, OSError):
         return "it refused the connection"
     return f"it can't be reached: {(cause.strerror or 'no route').lower()}"
-
-
-def _describe_tls(error: BaseException) -> str:
-    known = _find_tls(error)
-    if isinstance(known, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {known.verify_message}"
-    if known is not None and known.reason:
-        return f"the TLS connection failed: {known.reason.replace('_', ' ').lower()}"
-    return "the TLS connection failed"
 
 
 def _find_tls(error: object) -> ssl.SSLError | None:

@@ -13,7 +13,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from envbuild.errors import RegistryError
-from envbuild.kit.http import RETRIED_STATUSES, explain_failure, strip_credentials
+from envbuild.kit.http import RETRIED_STATUSES, strip_credentials
+from envbuild.oci.connection import Silence
 
 __all__ = [
     "NO_ANSWER",
@@ -131,13 +132,13 @@ def _unavailable(host: str, answer: Answer, request: Request) -> Transient:
 
 
 def explain_silence(
-    host: str, error: BaseException, request: Request, *, url: str = ""
+    host: str, silence: Silence, request: Request, *, url: str = ""
 ) -> Transient | RegistryError:
     """Return the error for a request that got no answer, or only the beginning of one.
 
     `url` is what was asked, where a redirect or an upload led away from `host`.
     """
-    kind, reason = explain_failure(error)
+    kind, reason = silence.kind, silence.reason
     place = urlsplit(url).netloc
     via = f" through `{place}`" if place and place != host else ""
     code, hint = _FAILURES.get(kind, _FAILURES["other"])

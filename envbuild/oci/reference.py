@@ -23,6 +23,7 @@ _LONGEST_NAME: Final = 255
 
 _LABEL: Final = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _HOST: Final = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
+_PORT: Final = re.compile(r":([0-9]+)\Z")
 _PART: Final = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _REPOSITORY: Final = re.compile(rf"{_PART}(?:/{_PART})*")
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -99,6 +100,9 @@ def _split_host(name: str) -> tuple[str, str]:
 def _check_name(text: str, host: str, repository: str) -> None:
     if _HOST.fullmatch(host) is None:
         raise _invalid(text, f"`{host}` is not a host with or without a port")
+    port = _PORT.search(host)
+    if port is not None and not 0 < int(port[1]) < 65536:
+        raise _invalid(text, f"the port in `{host}` is not a number from 1 to 65535")
     if repository != repository.lower():
         raise _invalid(text, "a repository's name is written in lower case")
     if _REPOSITORY.fullmatch(repository) is None:

@@ -12,21 +12,18 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlencode, urlsplit
+from typing import Any, Final
+from urllib.parse import urlencode, urljoin, urlsplit
 
 from envbuild.errors import RegistryError
 from envbuild.kit.http import (
     Patience,
     basic_authorization,
-    describe_failure,
     is_loopback,
     strip_credentials,
 )
 from envbuild.oci.auth import Credential
-
-if TYPE_CHECKING:
-    import urllib3
+from envbuild.oci.connection import Connections, Silence
 
 __all__ = ["Authenticator", "Challenge", "format_scope", "parse_challenges"]
 
@@ -35,6 +32,11 @@ _MARGIN: Final = 10.0
 
 _LIFETIME: Final = 60.0
 """Seconds that a token lives if its service doesn't say: the specification's own number."""
+
+_HOPS: Final = 5
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_MOST: Final = 1 << 20
+"""Longest answer of a token service that is read, in bytes."""
 
 _PART: Final = re.compile(
     r"""\s*,?\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)      # a scheme or a parameter's name
@@ -81,7 +83,7 @@ class Authenticator:
         self,
         registry: str,
         *,
-        pool: urllib3.PoolManager,
+        pool: Connections,
         patience: Patience,
         find: Callable[[str], Credential | None],
     ) -> None:
@@ -192,32 +194,49 @@ class Authenticator:
     def _request(
         self, method: str, url: str, headers: dict[str, str], body: bytes | None
     ) -> tuple[str, float]:
-        from urllib3.exceptions import HTTPError
-
         host = urlsplit(url).hostname
         for attempt in range(1, self._patience.attempts + 1):
             try:
-                answer = self._pool.request(method, url, headers=headers, body=body)
-            except HTTPError as error:
+                status, answered, data = self._exchange(method, url, headers, body)
+            except Silence as error:
                 raise RegistryError(
                     "registry.unreachable",
                     f"the token service `{host}` of `{self._registry}` can't be reached: "
-                    f"{describe_failure(error)}",
+                    f"{error.reason}",
                     hint="check the network and the proxy settings, then try again",
                 ) from error
-            if answer.status < 500 and answer.status != 429:
+            if status < 500 and status != 429:
                 break
             if attempt < self._patience.attempts:
-                time.sleep(self._patience.pause(attempt, answer.headers.get("Retry-After")))
-        if answer.status in {400, 401, 403}:
-            raise self._refused(f"its token service `{host}` answered {answer.status}")
-        if answer.status != 200:
+                time.sleep(self._patience.pause(attempt, answered.get("Retry-After")))
+        if status in {400, 401, 403}:
+            raise self._refused(f"its token service `{host}` answered {status}")
+        if status != 200:
             raise RegistryError(
                 "registry.unavailable",
-                f"the token service `{host}` of `{self._registry}` answered {answer.status}",
+                f"the token service `{host}` of `{self._registry}` answered {status}",
                 hint="try again in a while",
             )
-        return self._read_token(answer.data)
+        return self._read_token(data)
+
+    def _exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Return status, headers and body of the answer at the end of all redirects."""
+        for _ in range(_HOPS):
+            response = self._pool.request(method, url, headers=headers, body=body)
+            try:
+                data = response.read(_MOST)
+            finally:
+                response.close()
+            place = response.headers.get("Location", "")
+            if method != "GET" or response.status not in _REDIRECTS or not place:
+                break
+            target = urljoin(url, place)
+            if urlsplit(target)[:2] != urlsplit(url)[:2]:
+                headers = {}  # the login is for the first one only
+            url = target
+        return response.status, response.headers, data
 
     def _read_token(self, data: bytes) -> tuple[str, float]:
         try:

@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from envbuild.errors import RegistryError
-from envbuild.kit.http import Patience, is_loopback, open_pool
+from envbuild.kit.http import Patience, is_loopback
 from envbuild.oci.answer import (
     NO_ANSWER,
     Answer,
@@ -26,11 +26,9 @@ from envbuild.oci.answer import (
     explain_silence,
 )
 from envbuild.oci.auth import find_credential
+from envbuild.oci.connection import Connections, Response, Silence
 from envbuild.oci.reference import DOCKER_HUB
 from envbuild.oci.token import Authenticator
-
-if TYPE_CHECKING:
-    import urllib3
 
 __all__ = ["RegistryOptions", "Wire"]
 
@@ -54,14 +52,14 @@ class RegistryOptions:
     patience: Patience = field(default_factory=Patience)
 
 
-@dataclass(slots=True)
 class Habits:
     """What was learnt of how a registry takes uploads."""
 
-    too_long: int = 1 << 62
-    """The shortest request, in bytes, that was too long for it."""
-    refused: set[int] = field(default_factory=set)
-    """Sizes of chunks that it took for no chunks."""
+    def __init__(self) -> None:
+        self.too_long = 1 << 62
+        """The shortest request, in bytes, that was too long for it."""
+        self.refused: set[int] = set()
+        """Sizes of chunks that it took for no chunks."""
 
 
 class Wire:
@@ -72,7 +70,7 @@ class Wire:
         self._netloc = _HUB_API if host == DOCKER_HUB else host
         self._options = options
         ca = options.ca or _find_ca(host)
-        self._pool = open_pool(ca=ca, patience=options.patience)
+        self._pool = Connections(ca=ca, patience=options.patience)
         self._scheme = _choose_scheme(self._netloc, options, has_ca=ca is not None)
         self._is_registry = False
         self.habits = Habits()
@@ -183,17 +181,17 @@ class Wire:
             target = target._replace(scheme="https", netloc=own.netloc)
         return urlunsplit(target)
 
-    def _exchange(self, request: Request) -> tuple[urllib3.BaseHTTPResponse, str]:
+    def _exchange(self, request: Request) -> tuple[Response, str]:
         """Send a request through logins and redirects; return the last answer and its URL."""
         response, url, refused = self._follow(request)
         if refused and self._auth.may_ask_more and any(s.endswith(":pull") for s in request.scopes):
             # A token service may not admit that a repository exists, or could, to who only reads.
             scopes = tuple(f"{scope.removesuffix(',push')},push" for scope in request.scopes)
-            response.drain_conn()
+            response.drain()
             response, url, _ = self._follow(replace(request, scopes=scopes))
         return response, url
 
-    def _follow(self, request: Request) -> tuple[urllib3.BaseHTTPResponse, str, bool]:
+    def _follow(self, request: Request) -> tuple[Response, str, bool]:
         """Return the first answer that is neither a redirect nor a challenge that can be met."""
         url = self._absolute(request.url)
         method, body = request.method, request.body
@@ -215,7 +213,7 @@ class Wire:
                 auth, met = answer
             else:
                 return response, url, response.status in {401, 403} and is_own
-            response.drain_conn()
+            response.drain()
         raise RegistryError(
             "registry.bad-answer",
             f"`{self.host}` sends a request round in circles when asked to {request.what}",
@@ -224,7 +222,7 @@ class Wire:
 
     def _meet(
         self,
-        response: urllib3.BaseHTTPResponse,
+        response: Response,
         request: Request,
         sent: Mapping[str, str],
         *,
@@ -245,28 +243,21 @@ class Wire:
         headers: Mapping[str, str],
         body: bytes | Callable[[], Iterator[bytes]] | None,
         request: Request,
-    ) -> urllib3.BaseHTTPResponse:
-        from urllib3.exceptions import HTTPError
-
+    ) -> Response:
         try:
             return self._pool.request(
                 method,
                 url,
                 headers=headers,
                 body=body() if callable(body) else body,
-                preload_content=False,
-                redirect=False,
-                retries=False,
             )
-        except (HTTPError, OSError) as error:
+        except Silence as error:
             raise explain_silence(self.host, error, request, url=self._show(url)) from error
 
-    def _read(self, response: urllib3.BaseHTTPResponse, request: Request) -> bytes:
-        from urllib3.exceptions import HTTPError
-
+    def _read(self, response: Response, request: Request) -> bytes:
         try:
-            data = response.read(request.most + 1, decode_content=True)
-        except (HTTPError, OSError) as error:
+            data = response.read(request.most + 1)
+        except Silence as error:
             raise explain_silence(self.host, error, request) from error
         if len(data) > request.most:
             raise RegistryError(
@@ -277,12 +268,10 @@ class Wire:
             )
         return data
 
-    def _chunks(self, response: urllib3.BaseHTTPResponse, request: Request) -> Iterator[bytes]:
-        from urllib3.exceptions import HTTPError
-
+    def _chunks(self, response: Response, request: Request) -> Iterator[bytes]:
         try:
-            yield from response.stream(1 << 20, decode_content=False)
-        except (HTTPError, OSError) as error:
+            yield from response.stream(1 << 20)
+        except Silence as error:
             raise explain_silence(self.host, error, request) from error
 
     def _show(self, url: str) -> str:

@@ -13,7 +13,7 @@ SHA = "sha256:" + "f" * 64
 
 PART = st.from_regex(r"[a-z0-9]{1,8}((\.|_|__|-{1,3})[a-z0-9]{1,4}){0,2}", fullmatch=True)
 HOST = st.from_regex(
-    r"(localhost|[a-z0-9]{1,5}(\.[a-z0-9]{1,5}){1,2}|\[[0-9a-f]{1,4}(:[0-9a-f]{0,4}){1,3}\])(:[0-9]{1,5})?",
+    r"(localhost|[a-z0-9]{1,5}(\.[a-z0-9]{1,5}){1,2}|\[[0-9a-f]{1,4}(:[0-9a-f]{0,4}){1,3}\])(:[1-9][0-9]{0,3})?",
     fullmatch=True,
 )
 TAG = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", fullmatch=True)
@@ -96,6 +96,8 @@ def test_a_short_reference_is_completed_as_docker_does(text: str, complete: str)
         "[2001:db8::1]",
         "[fe80::1%eth0]:5000/repo",
         "https://h.example.com/a",
+        "localhost:99999/a",
+        "h.example.com:0/a",
         "f" * 64,
         "a/" * 128 + "a:tag",
         "a b",
