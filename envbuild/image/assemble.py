@@ -27,8 +27,8 @@ from envbuild.image.shelf import find_layer, remember_layer
 from envbuild.image.site import Site
 from envbuild.image.work import LayerJob
 from envbuild.image.workers import make_layers
-from envbuild.layers.pack import plan_layers, skeleton_key
-from envbuild.lock.model import Artifact
+from envbuild.layers.pack import LayerPlan, finish_key, plan_layers, skeleton_key
+from envbuild.lock.model import Artifact, DebianPackage
 from envbuild.oci.descriptor import OCI_CONFIG, Descriptor
 
 __all__ = ["Assembled", "Fetch", "LayerSource", "assemble_image", "find_layers", "plan_jobs"]
@@ -93,15 +93,28 @@ def plan_jobs(recipe: Recipe) -> tuple[LayerJob, ...]:
     """Return every layer of the image above its base, lowest first; no files are given yet."""
     if not recipe.managed:
         return ()
-    jobs = [LayerJob(key=skeleton_key(recipe), title="skeleton", kind="skeleton", recipe=recipe)]
-    for plan in plan_layers(recipe):
-        title = describe_layer(plan.artifacts)
-        job = LayerJob(
-            key=plan.key, title=title, kind="packages", recipe=recipe,
-            artifacts=plan.artifacts, part=plan.part, parts=plan.parts,
-        )  # fmt: skip
-        jobs.append(job)
-    return tuple(jobs)
+    debian = tuple(a for a in recipe.artifacts if isinstance(a, DebianPackage))
+    finish = LayerJob(
+        key=finish_key(recipe), title="debian: what the packages make together", kind="finish",
+        recipe=recipe, artifacts=debian,
+    )  # fmt: skip
+    plans = plan_layers(recipe)
+    below = [plan for plan in plans if isinstance(plan.artifacts[0], DebianPackage)]
+    above = plans[len(below) :]
+    return (
+        LayerJob(key=skeleton_key(recipe), title="skeleton", kind="skeleton", recipe=recipe),
+        *(_plan_job(recipe, plan) for plan in below),
+        *([finish] if debian else ()),
+        *(_plan_job(recipe, plan) for plan in above),
+    )
+
+
+def _plan_job(recipe: Recipe, plan: LayerPlan) -> LayerJob:
+    part = f" (part {plan.part + 1} of {plan.parts})" if plan.parts > 1 else ""
+    return LayerJob(
+        key=plan.key, title=describe_layer(plan.artifacts) + part, kind="packages", recipe=recipe,
+        artifacts=plan.artifacts, part=plan.part, parts=plan.parts,
+    )  # fmt: skip
 
 
 def find_layers(

@@ -13,6 +13,7 @@ from envbuild.identity.recipe import Recipe
 from envbuild.image.config import LAYER_TYPES, Content, Layer
 from envbuild.layers.conda import read_conda, read_history
 from envbuild.layers.deb import read_deb
+from envbuild.layers.debfinish import read_finish
 from envbuild.layers.entry import Entry
 from envbuild.layers.order import plan_entries
 from envbuild.layers.pack import has_conda
@@ -120,6 +121,9 @@ class Workbench:
             if job.kind == "packages":
                 contents.append(_count(artifact, entries))
             groups.append(entries)
+        if job.kind == "finish":
+            user = recipe.settings.user
+            return [read_finish(groups, base=recipe.base.kind, user=user)], ()
         return groups, tuple(contents)
 
 

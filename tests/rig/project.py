@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -85,6 +86,12 @@ class Project:
         found = self.must("-s", "build-env", "--", name, "--json", *options).stdout
         (built,) = json.loads(found[found.index("[") :])
         return dict(built)
+
+    def copy(self, folder: Path, **variables: str) -> Project:
+        """Return a copy of the repository in `folder`, with an empty cache: another machine."""
+        root = folder / "somewhere" / "else"
+        shutil.copytree(self.root, root, ignore=shutil.ignore_patterns(".envbuild"))
+        return Project(root=root, cache=folder / "other-cache", variables=variables)
 
     def snapshot(self) -> Mapping[str, tuple[int, bytes]]:
         """Return time and content of every file under `lockfiles/`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -13,45 +12,15 @@ from pathlib import Path
 import pytest
 
 from envbuild.engine.client import Engine
-from tests.rig.conda_channel import CondaChannel
 from tests.rig.pip_index import PipIndex
 from tests.rig.project import Project
 from tests.rig.registry import RunningRegistry
 
-SPEC = """\
-platforms = ["linux-64"]
-python = "3.11.*"
-[conda]
-dependencies = ["numpy", "greet"]
-[pip]
-dependencies = ["acme"]
-index-url = "{index}"
-[image]
-base = "{base}"
-"""
-
-
-@pytest.fixture
-def image_project(project: Project, conda_channel: CondaChannel, pip_index: PipIndex) -> Project:
-    """A repository with one locked environment from the local channel and index, on `scratch`."""
-    project.configure(mirrors={k: list(v) for k, v in conda_channel.mirrors.items()})
-    pip_index.add("acme", "1.0", files={"acme/__init__.py": b"WHO = 'acme'\n"})
-    project.write("envs/demo.toml", SPEC.format(index=pip_index.url, base="scratch"))
-    project.must("-s", "lock", "--", "demo")
-    return project
-
-
-def _elsewhere(project: Project, folder: Path, **variables: str) -> Project:
-    """Return a copy of the repository in another folder, with an empty cache."""
-    root = folder / "somewhere" / "else"
-    shutil.copytree(project.root, root, ignore=shutil.ignore_patterns(".envbuild"))
-    return Project(root=root, cache=folder / "other-cache", variables=variables)
-
 
 def test_two_empty_caches_give_the_same_image(image_project: Project, tmp_path: Path) -> None:
     first = image_project.build("demo")
-    other = _elsewhere(
-        image_project, tmp_path, TZ="Asia/Kathmandu", PYTHONHASHSEED="7", LC_ALL="C", LANG="C"
+    other = image_project.copy(
+        tmp_path, TZ="Asia/Kathmandu", PYTHONHASHSEED="7", LC_ALL="C", LANG="C"
     )
     before = os.umask(0o077)
     try:
@@ -91,7 +60,7 @@ def test_what_lost_power_cut_short_is_made_again(
     path.write_bytes(whole[:cut])
     again = image_project.build("demo")
     assert again["manifest"] == built["manifest"]
-    assert again["outcome"] == "assembled"
+    assert again["outcome"].startswith("assembled")
     assert path.read_bytes() == whole
 
 
@@ -127,7 +96,8 @@ def test_two_builds_at_once_make_one_image(image_project: Project) -> None:
     assert [run.returncode for run in runs] == [0, 0], outputs
     built = [json.loads(out[out.index("[") :])[0] for out, _ in outputs]
     assert built[0]["manifest"] == built[1]["manifest"]
-    assert sorted(b["outcome"] for b in built) in (["assembled"] * 2, ["assembled", "up to date"])
+    outcomes = sorted(str(b["outcome"]).partition(" ")[0] for b in built)
+    assert outcomes in (["assembled"] * 2, ["assembled", "up"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
@@ -135,7 +105,7 @@ def test_a_killed_build_leaves_nothing_that_counts(
     image_project: Project, tmp_path: Path, number: signal.Signals
 ) -> None:
     wanted = image_project.build("demo")["manifest"]
-    other = _elsewhere(image_project, tmp_path)
+    other = image_project.copy(tmp_path)
     run = subprocess.Popen(
         other.command("-s", "build-env", "--", "demo"), cwd=other.root, env=other.environment,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
