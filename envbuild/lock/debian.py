@@ -1,8 +1,9 @@
 """Locks Debian packages: the closure of the wanted names over a suite's verified indexes.
 
 Packages are unpacked and no maintainer script ever runs, so what only such scripts need is left
-out (`ONLY_FOR_SCRIPTS`). Nothing is backtracked: as for apt, each package has one candidate, the
-highest version, and each dependency takes its first alternative that can be had.
+out (`ONLY_FOR_SCRIPTS`), unless apt itself is wanted, to run such scripts later. Nothing is
+backtracked: as for apt, each package has one candidate, the highest version, and each dependency
+takes its first alternative that can be had.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BASE_PACKAGES",
+    "ESSENTIAL",
     "ONLY_FOR_SCRIPTS",
     "ONLY_FOR_SCRIPTS_OF",
+    "WHOLE_SYSTEM",
     "fetch_debian",
     "plan_debian",
     "resolve_debian",
@@ -74,6 +77,18 @@ ONLY_FOR_SCRIPTS: Final = frozenset(
 ONLY_FOR_SCRIPTS_OF: Final = {"ca-certificates": frozenset({"openssl"})}
 """The same for one package: its script hashes certificates, and the bundle needs no hashes."""
 
+WHOLE_SYSTEM: Final = frozenset({"apt"})
+"""Asked for by name, these want to install more in a container, and so need all that scripts need:
+nothing is left out then, and what Debian calls essential is there."""
+
+ESSENTIAL: Final = (
+    "base-files", "base-passwd", "bash", "bsdutils", "coreutils", "dash", "debianutils",
+    "diffutils", "dpkg", "findutils", "grep", "gzip", "hostname", "init-system-helpers",
+    "libc-bin", "login", "ncurses-base", "ncurses-bin", "perl-base", "sed", "sysvinit-utils",
+    "tar", "util-linux",
+)  # fmt: skip
+"""Packages on which others may rely without a dependency (Debian Policy Manual, section 3.8)."""
+
 _PYTHON: Final = re.compile(r"python3\.(\d+)")
 
 
@@ -110,8 +125,12 @@ def plan_debian(
     (nearest names in the hint), `lock.debian-ambiguous` (a virtual package with several
     providers), `lock.debian-unsatisfiable`, `lock.debian-conflict`.
     """
-    closure = _Closure(index, where)
-    closure.start(sorted(set(names)))
+    asked = set(names)
+    whole = bool(asked & WHOLE_SYSTEM)
+    if whole:
+        asked |= {name for name in ESSENTIAL if index.find(name) is not None}
+    closure = _Closure(index, where, whole=whole)
+    closure.start(sorted(asked))
     closure.grow()
     closure.check_conflicts()
     return tuple(c.package for _, c in sorted(closure.chosen.items()))
@@ -120,9 +139,10 @@ def plan_debian(
 class _Closure:
     """The packages chosen so far, and those whose needs are still to be met."""
 
-    def __init__(self, index: PackageIndex, where: str) -> None:
+    def __init__(self, index: PackageIndex, where: str, *, whole: bool) -> None:
         self._index = index
         self._where = where
+        self._whole = whole
         self._todo: deque[Candidate] = deque()
         self.chosen: dict[str, Candidate] = {}
 
@@ -159,7 +179,7 @@ class _Closure:
         while self._todo:
             candidate = self._todo.popleft()
             for group in candidate.needs:
-                if not _is_for_scripts(candidate, group):
+                if self._whole or not _is_for_scripts(candidate, group):
                     self._choose(self._meet(candidate, group))
 
     def _meet(self, candidate: Candidate, group: Sequence[Relation]) -> Candidate:
