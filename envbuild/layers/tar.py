@@ -6,6 +6,7 @@ in: no time, no user names, no device numbers.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from envbuild.errors import ImageError
@@ -17,7 +18,10 @@ BLOCK: Final = 512
 END: Final = bytes(2 * BLOCK)
 """What a tar ends with."""
 
-_TYPES: Final = {"file": b"0", "hardlink": b"1", "symlink": b"2", "directory": b"5"}
+_TYPES: Final = {"file": b"0", "hardlink": b"1", "symlink": b"2", "directory": b"5", "pax": b"x"}
+_TIME: Final = b"\0%011o\0" % 0
+_USTAR: Final = b"ustar\x0000%b0000000\x000000000\0" % bytes(64)
+"""Magic, version, no names of user and group, no device."""
 _NAME: Final = 100
 _PREFIX: Final = 155
 _SIZE_LIMIT: Final = 8**11
@@ -35,31 +39,44 @@ def render_header(entry: Entry) -> bytes:
     Raises `ImageError("layer.bad-path")` for a path that has no place in a layer.
     """
     name = _encode(entry, entry.path)
-    link = _encode(entry, entry.link)
     if entry.kind == "directory":
         name += b"/"
-    split = _split(name)
+    link = _encode(entry, entry.link) if entry.link else b""
     size = entry.size if entry.kind == "file" else 0
+    split = _split(name)
+    if (
+        split is None
+        or not name.isascii()
+        or len(link) > _NAME
+        or not link.isascii()
+        or size >= _SIZE_LIMIT
+        or entry.owner >= _OWNER_LIMIT
+    ):
+        return _render_extended(entry, name, link, size)
+    fixed = _fix(entry.kind, entry.mode, entry.owner)
+    return _block(name=split[1], prefix=split[0], size=size, link=link, fixed=fixed)
+
+
+def _render_extended(entry: Entry, name: bytes, link: bytes, size: int) -> bytes:
+    """Return a pax header with all that ustar can't say, and ustar's with what it can."""
+    split = _split(name)
     records: dict[str, bytes] = {}
     if split is None or not name.isascii():
         records["path"] = name
+        split = b"", _plain(name)
     if len(link) > _NAME or not link.isascii():
         records["linkpath"] = link
+        link = _plain(link)
     if size >= _SIZE_LIMIT:
         records["size"] = b"%d" % size
-    if entry.owner >= _OWNER_LIMIT:
-        records["uid"] = records["gid"] = b"%d" % entry.owner
-    prefix, short = (b"", _plain(name)) if "path" in records or split is None else split
-    header = _block(
-        name=short,
-        prefix=prefix,
-        mode=entry.mode,
-        owner=entry.owner if entry.owner < _OWNER_LIMIT else 0,
-        size=size if size < _SIZE_LIMIT else 0,
-        kind=_TYPES[entry.kind],
-        link=link if "linkpath" not in records else _plain(link),
-    )
-    return _render_pax(records) + header if records else header
+        size = 0
+    owner = entry.owner
+    if owner >= _OWNER_LIMIT:
+        records["uid"] = records["gid"] = b"%d" % owner
+        owner = 0
+    fixed = _fix(entry.kind, entry.mode, owner)
+    header = _block(name=split[1], prefix=split[0], size=size, link=link, fixed=fixed)
+    return _render_pax(records) + header
 
 
 def _encode(entry: Entry, text: str) -> bytes:
@@ -93,32 +110,41 @@ def _plain(name: bytes) -> bytes:
     return bytes(byte if byte < 128 else 0x3F for byte in name)[:_NAME]
 
 
+@lru_cache(maxsize=256)
+def _fix(kind: str, mode: int, owner: int) -> tuple[bytes, bytes, int]:
+    """Return what most headers share: mode and owner, the type, and the sum of all such bytes.
+
+    Almost every entry of a layer is a file of root with one of two modes; adding up 512 bytes for
+    each would cost more than all else that is done for it.
+    """
+    owned = b"%07o\0%07o\0%07o\0" % (mode, owner, owner)
+    flag = _TYPES[kind]
+    return owned, flag, sum(owned) + sum(flag) + sum(_TIME) + sum(_USTAR) + 8 * 0x20
+
+
 def _block(
-    *, name: bytes, prefix: bytes, mode: int, owner: int, size: int, kind: bytes, link: bytes
+    *, name: bytes, prefix: bytes, size: int, link: bytes, fixed: tuple[bytes, bytes, int]
 ) -> bytes:
-    head = b"%b%07o\0%07o\0%07o\0%011o\0%011o\0" % (
+    owned, flag, checksum = fixed
+    length = b"%011o" % size
+    checksum += sum(name) + sum(length) + sum(link) + sum(prefix)
+    return b"%b%b%b%b%06o\0 %b%b%b%b" % (
         name.ljust(_NAME, b"\0"),
-        mode,
-        owner,
-        owner,
-        size,
-        0,
-    )
-    tail = b"%b%bustar\x0000%b0000000\x000000000\0%b" % (
-        kind,
+        owned,
+        length,
+        _TIME,
+        checksum,
+        flag,
         link.ljust(_NAME, b"\0"),
-        bytes(64),
-        prefix.ljust(167, b"\0"),
+        _USTAR,
+        prefix.ljust(_PREFIX + 12, b"\0"),
     )
-    checksum = sum(head) + sum(tail) + 8 * 0x20
-    return b"%b%06o\0 %b" % (head, checksum, tail)
 
 
 def _render_pax(records: dict[str, bytes]) -> bytes:
     body = b"".join(_record(key.encode(), value) for key, value in sorted(records.items()))
-    header = _block(
-        name=b"././@PaxHeader", prefix=b"", mode=0o644, owner=0, size=len(body), kind=b"x", link=b""
-    )
+    fixed = _fix("pax", 0o644, 0)
+    header = _block(name=b"././@PaxHeader", prefix=b"", size=len(body), link=b"", fixed=fixed)
     return header + body + padding(len(body))
 
 
