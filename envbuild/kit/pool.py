@@ -77,7 +77,7 @@ class RoutingPool(urllib3.PoolManager):
     def _load_tls(self) -> ssl.SSLContext:
         with self._guard:
             if "ssl_context" not in self.connection_pool_kw:
-                self.connection_pool_kw["ssl_context"] = load_tls(self._ca)
+                self.connection_pool_kw["ssl_context"] = load_tls([self._ca] if self._ca else [])
             context: ssl.SSLContext = self.connection_pool_kw["ssl_context"]
             return context
 

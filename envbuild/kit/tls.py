@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,10 +21,13 @@ _BUNDLES: Final = (
 """Where distributions keep the system's bundle, for a Python whose OpenSSL looks elsewhere."""
 
 
-def load_tls(ca: Path | None, *, client: tuple[Path, Path] | None = None) -> ssl.SSLContext:
-    """Return a verifying client context; `client` is a certificate of our own and its key.
+def load_tls(
+    authorities: Sequence[Path] = (), *, client: tuple[Path, Path] | None = None
+) -> ssl.SSLContext:
+    """Return a verifying client context that trusts `authorities` besides the usual ones.
 
-    Raises `EnvbuildError` `tls.bundle` and `tls.client`.
+    `client` is a certificate of our own and its key. Raises `EnvbuildError`
+    `tls.bundle` and `tls.client`.
     """
     # OpenSSL itself honours SSL_CERT_FILE and SSL_CERT_DIR here.
     context = ssl.create_default_context()
@@ -31,8 +35,8 @@ def load_tls(ca: Path | None, *, client: tuple[Path, Path] | None = None) -> ssl
         value = os.environ.get(name)
         if value and not Path(value).is_dir():
             _add_bundle(context, Path(value), f"the environment variable `{name}`")
-    if ca is not None:
-        _add_bundle(context, ca, "this registry's settings")
+    for authority in authorities:
+        _add_bundle(context, authority, "this registry's settings")
     if not context.cert_store_stats()["x509_ca"] and not _has_folder():
         _add_fallback(context)
     if client is not None:

@@ -144,6 +144,8 @@ def explain_silence(
     code, hint = _FAILURES.get(kind, _FAILURES["other"])
     if "wrong version number" in reason or "record layer failure" in reason:
         reason, hint = "it does not speak TLS", _PLAIN_HINT
+    if "alert bad certificate" in reason or "alert certificate required" in reason:
+        reason, hint = "it wants a client certificate that it knows", _CLIENT_HINT
     failed = RegistryError(
         code,
         f"`{host}` could not be asked{via} to {request.what}: {reason}",
@@ -163,6 +165,9 @@ _PLAIN_HINT: Final = f"if it speaks plain http, say so: `plain-http = true` unde
 _TLS_HINT: Final = (
     f"name its authority's file with `ca` under {_SETTINGS}, "
     "or put it where Docker looks: `/etc/docker/certs.d/{host}/ca.crt`"
+)
+_CLIENT_HINT: Final = (
+    "put yours where Docker looks: `client.cert` and `client.key` in `/etc/docker/certs.d/{host}`"
 )
 _WAIT_HINT: Final = "try again; if it stays so, look into the registry's log"
 

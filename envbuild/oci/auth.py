@@ -1,7 +1,8 @@
-"""Logins for registries, found where Docker keeps them: its config.json and credential helpers.
+"""Logins for registries, found where Docker and Podman keep them, with credential helpers.
 
-Formats: `config.json` of the Docker client (`auths`, `credsStore`, `credHelpers`) and the protocol
-of docker-credential-helpers (`docker-credential-NAME get`, the server's URL on stdin).
+Formats: `config.json` of the Docker client (`auths`, `credsStore`, `credHelpers`), the protocol of
+docker-credential-helpers (`docker-credential-NAME get`, the server's URL on stdin), and
+containers-auth.json(5).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, Final
 from envbuild.errors import RegistryError
 from envbuild.oci.reference import DOCKER_HUB
 
-__all__ = ["Credential", "find_config", "find_credential"]
+__all__ = ["Credential", "find_credential", "list_configs"]
 
 _HUB_KEY: Final = "https://index.docker.io/v1/"
 """Under this key Docker keeps the login of its own registry."""
@@ -42,29 +43,49 @@ class Credential:
     registry_token: str = field(default="", repr=False)
 
 
-def find_config() -> Path:
-    """Return where Docker's config.json is: below `DOCKER_CONFIG`, else in the home folder."""
+def list_configs() -> tuple[Path, ...]:
+    """Return the files that may hold logins, the first to be asked first.
+
+    They are Docker's config.json (below `DOCKER_CONFIG`, else in the home folder) and Podman's
+    auth.json (`REGISTRY_AUTH_FILE`, else in the folder of this session and in that of settings).
+    """
     named = os.environ.get("DOCKER_CONFIG")
-    return (Path(named).expanduser() if named else Path.home() / ".docker") / "config.json"
+    docker = Path(named).expanduser() if named else Path.home() / ".docker"
+    own = os.environ.get("REGISTRY_AUTH_FILE")
+    if own:
+        return docker / "config.json", Path(own).expanduser()
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    session = Path(runtime, "containers") if runtime else Path(f"/run/containers/{os.getuid()}")
+    settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return (
+        docker / "config.json",
+        session / "auth.json",
+        settings / "containers" / "auth.json",
+    )
 
 
 def find_credential(registry: str) -> Credential | None:
     """Return the login for `registry` (host with or without port); None if there is none.
 
-    A helper that is set for this host goes first, then the one for all, then `auths`. Raises
-    `RegistryError` `registry.login-file` and `registry.login-helper`.
+    In each file a helper that is set for this host goes first, then the one for all, then
+    `auths`. Raises `RegistryError` `registry.login-file` and `registry.login-helper`.
     """
-    config = _load_config(find_config())
     key = _HUB_KEY if registry == DOCKER_HUB else registry
-    helper = _find_helper(config, registry, key)
-    found = _ask_helper(helper, key, registry) if helper else None
-    return found or _find_stored(config, key)
+    for path in list_configs():
+        config = _load_config(path)
+        helper = _find_helper(config, registry, key)
+        found = _ask_helper(helper, key, registry, path) if helper else None
+        # Podman's key for Docker's own registry is its name.
+        found = found or _find_stored(config, key) or _find_stored(config, registry)
+        if found is not None:
+            return found
+    return None
 
 
 def _load_config(path: Path) -> Mapping[str, Any]:
     try:
         value = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
         reason = "can't be read" if isinstance(error, OSError) else "is not JSON"
@@ -77,8 +98,8 @@ def _load_config(path: Path) -> Mapping[str, Any]:
 def _bad_file(path: Path, reason: str) -> RegistryError:
     return RegistryError(
         "registry.login-file",
-        f"Docker's settings `{path}` hold the logins of registries, but the file {reason}",
-        hint="mend it, or name another folder with `export DOCKER_CONFIG=...`",
+        f"the file `{path}` holds the logins of registries, but it {reason}",
+        hint="mend it or remove it; Docker's is below the folder that DOCKER_CONFIG names",
     )
 
 
@@ -88,7 +109,7 @@ def _find_helper(config: Mapping[str, Any], registry: str, key: str) -> str:
     return str(own or config.get("credsStore") or "")
 
 
-def _ask_helper(helper: str, key: str, registry: str) -> Credential | None:
+def _ask_helper(helper: str, key: str, registry: str, path: Path) -> Credential | None:
     program = f"docker-credential-{helper}"
     try:
         # Its output holds the secret: it is kept nowhere and shown nowhere.
@@ -100,28 +121,28 @@ def _ask_helper(helper: str, key: str, registry: str) -> Credential | None:
             check=False,
         )
     except FileNotFoundError:
-        raise _bad_helper(program, registry, "is not installed") from None
+        raise _bad_helper(program, registry, path, "is not installed") from None
     except (OSError, subprocess.TimeoutExpired):
-        raise _bad_helper(program, registry, "can't be started or hangs") from None
+        raise _bad_helper(program, registry, path, "can't be started or hangs") from None
     if ended.returncode != 0:
         if b"not found" in ended.stdout + ended.stderr:
             return None
-        raise _bad_helper(program, registry, f"failed with exit code {ended.returncode}")
+        raise _bad_helper(program, registry, path, f"failed with exit code {ended.returncode}")
     try:
         answer = json.loads(ended.stdout)
         user, secret = str(answer["Username"]), str(answer["Secret"])
     except (ValueError, KeyError, TypeError):
-        raise _bad_helper(program, registry, "gave an answer that is no login") from None
+        raise _bad_helper(program, registry, path, "gave an answer that is no login") from None
     if user == _TOKEN_USER:
         return Credential(identity_token=secret)
     return Credential(user=user, password=secret) if user or secret else None
 
 
-def _bad_helper(program: str, registry: str, reason: str) -> RegistryError:
+def _bad_helper(program: str, registry: str, path: Path, reason: str) -> RegistryError:
     return RegistryError(
         "registry.login-helper",
         f"the login of `{registry}` is with `{program}`, which {reason}",
-        hint=f"mend or remove `credsStore` or `credHelpers` in `{find_config()}`",
+        hint=f"mend or remove `credsStore` or `credHelpers` in `{path}`",
     )
 
 

@@ -14,7 +14,7 @@ import socket
 import threading
 import weakref
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -141,12 +141,12 @@ class Connections:
     def __init__(
         self,
         *,
-        ca: Path | None,
+        authorities: Sequence[Path] = (),
         client: tuple[Path, Path] | None = None,
         patience: Patience,
         size: int = 16,
     ) -> None:
-        self._ca = ca
+        self._authorities = authorities
         self._client = client
         self._patience = patience
         self._size = size
@@ -251,7 +251,7 @@ class Connections:
 
         with self._guard:
             if self._tls is None:
-                self._tls = load_tls(self._ca, client=self._client)
+                self._tls = load_tls(self._authorities, client=self._client)
             return self._tls
 
 

@@ -16,7 +16,9 @@ from envbuild.errors import RegistryError
 __all__ = [
     "DOCKER_CONFIG",
     "DOCKER_INDEX",
+    "DOCKER_LAYER",
     "DOCKER_LAYER_GZIP",
+    "DOCKER_LAYER_ZSTD",
     "DOCKER_MANIFEST",
     "INDEX_TYPES",
     "MANIFEST_TYPES",
@@ -44,7 +46,10 @@ OCI_LAYER_ZSTD: Final = "application/vnd.oci.image.layer.v1.tar+zstd"
 DOCKER_INDEX: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER: Final = "application/vnd.docker.image.rootfs.diff.tar"
 DOCKER_LAYER_GZIP: Final = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+DOCKER_LAYER_ZSTD: Final = "application/vnd.docker.image.rootfs.diff.tar.zstd"
+"""Docker has no such type; BuildKit writes it nevertheless."""
 
 INDEX_TYPES: Final = frozenset({OCI_INDEX, DOCKER_INDEX})
 MANIFEST_TYPES: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
@@ -53,7 +58,9 @@ _OCI_NAMES: Final = {
     DOCKER_INDEX: OCI_INDEX,
     DOCKER_MANIFEST: OCI_MANIFEST,
     DOCKER_CONFIG: OCI_CONFIG,
+    DOCKER_LAYER: OCI_LAYER,
     DOCKER_LAYER_GZIP: OCI_LAYER_GZIP,
+    DOCKER_LAYER_ZSTD: OCI_LAYER_ZSTD,
 }
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 

@@ -17,7 +17,7 @@ from envbuild.errors import RegistryError
 from envbuild.kit.canonical import digest_bytes
 from envbuild.kit.crew import run_crew
 from envbuild.oci.answer import NO_ANSWER, Answer, Request, Transient, find_next
-from envbuild.oci.auth import find_config
+from envbuild.oci.auth import list_configs
 from envbuild.oci.descriptor import (
     DOCKER_INDEX,
     DOCKER_MANIFEST,
@@ -57,8 +57,8 @@ def open_registry(host: str, *, options: RegistryOptions | None = None) -> Regis
     """
     # What is looked up in the environment is part of the question, and a forked child must not
     # write into its parent's connections.
-    names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
-    around = (os.getpid(), str(find_config()), *(os.environ.get(name, "") for name in names))
+    names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "HOME", "XDG_CONFIG_HOME")
+    around = (os.getpid(), *list_configs(), *(os.environ.get(name, "") for name in names))
     return _open(host, options or RegistryOptions(), around)
 
 

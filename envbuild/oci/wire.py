@@ -26,6 +26,7 @@ from envbuild.oci.answer import (
     explain_silence,
 )
 from envbuild.oci.auth import find_credential
+from envbuild.oci.certificates import find_certificates
 from envbuild.oci.connection import Connections, Response, Silence
 from envbuild.oci.reference import DOCKER_HUB
 from envbuild.oci.token import Authenticator
@@ -69,9 +70,13 @@ class Wire:
         self.host = host
         self._netloc = _HUB_API if host == DOCKER_HUB else host
         self._options = options
-        ca = options.ca or _find_ca(host)
-        self._pool = Connections(ca=ca, patience=options.patience)
-        self._scheme = _choose_scheme(self._netloc, options, has_ca=ca is not None)
+        found = find_certificates(host)
+        authorities = (options.ca,) if options.ca else found.authorities
+        self._pool = Connections(
+            authorities=authorities, client=found.client, patience=options.patience
+        )
+        has_tls = bool(authorities or found.client)
+        self._scheme = _choose_scheme(self._netloc, options, has_tls=has_tls)
         self._is_registry = False
         self.habits = Habits()
         self._guard = threading.Lock()
@@ -335,18 +340,9 @@ class Wire:
         return answer
 
 
-def _choose_scheme(netloc: str, options: RegistryOptions, *, has_ca: bool) -> str | None:
+def _choose_scheme(netloc: str, options: RegistryOptions, *, has_tls: bool) -> str | None:
     """Return the scheme, or None where only the registry itself can tell."""
     if options.plain_http is not None:
         return "http" if options.plain_http else "https"
     host = urlsplit(f"//{netloc}").hostname or ""
-    return None if is_loopback(host) and not has_ca else "https"
-
-
-def _find_ca(host: str) -> Path | None:
-    """Return the certificate that Docker would trust for this host, if there is one."""
-    for folder in (Path("/etc/docker/certs.d"), Path.home() / ".docker" / "certs.d"):
-        file = folder / host / "ca.crt"
-        if file.is_file():
-            return file
-    return None
+    return None if is_loopback(host) and not has_tls else "https"

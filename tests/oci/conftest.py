@@ -25,6 +25,9 @@ def no_logins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Hide the logins of whoever runs the tests; return the folder that stands for them."""
     folder = tmp_path / "docker-config"
     monkeypatch.setenv("DOCKER_CONFIG", str(folder))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
     return folder
 
 

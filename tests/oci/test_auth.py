@@ -18,6 +18,8 @@ HOST = "registry.example.com:5000"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder of Docker's settings, with helpers on `PATH` below it."""
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "nothing"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "nothing"))
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     return tmp_path
@@ -135,6 +137,64 @@ def test_a_broken_helper_is_named_without_what_it_said(folder: Path, script: str
 def test_broken_settings_are_named(folder: Path, text: str) -> None:
     (folder / "config.json").write_text(text)
     with pytest.raises(RegistryError, match=r"config\.json") as caught:
+        find_credential(HOST)
+    assert caught.value.code == "registry.login-file"
+
+
+@pytest.fixture
+def podman(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """Podman's files by the variable that leads to each; none is there yet."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "set"))
+    files = {
+        "XDG_RUNTIME_DIR": tmp_path / "run" / "containers" / "auth.json",
+        "XDG_CONFIG_HOME": tmp_path / "set" / "containers" / "auth.json",
+    }
+    for file in files.values():
+        file.parent.mkdir(parents=True)
+    return files
+
+
+def log_in(file: Path, user: str, host: str = HOST) -> None:
+    file.write_text(json.dumps({"auths": {host: {"auth": encode(user, "pw")}}}))
+
+
+def test_podmans_logins_come_after_dockers(folder: Path, podman: dict[str, Path]) -> None:
+    def user() -> str:
+        found = find_credential(HOST)
+        return found.user if found else ""
+
+    log_in(podman["XDG_CONFIG_HOME"], "settings")
+    assert user() == "settings"
+    log_in(podman["XDG_RUNTIME_DIR"], "session")
+    assert user() == "session"
+    write(folder, auths={"other.example.com": {"auth": encode("ada", "pw")}})
+    assert user() == "session"
+    write(folder, auths={HOST: {"auth": encode("ada", "pw")}})
+    assert user() == "ada"
+
+
+def test_podmans_file_may_be_named(
+    folder: Path, podman: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    log_in(podman["XDG_RUNTIME_DIR"], "session")
+    log_in(tmp_path / "named.json", "named", "docker.io")
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "named.json"))
+    assert find_credential(HOST) is None
+    # Podman's key for Docker's own registry is its name.
+    assert find_credential("docker.io") == Credential(user="named", password="pw")
+
+
+def test_podmans_login_for_a_part_of_a_registry_is_found(
+    folder: Path, podman: dict[str, Path]
+) -> None:
+    log_in(podman["XDG_RUNTIME_DIR"], "team", f"{HOST}/team")
+    assert find_credential(HOST) == Credential(user="team", password="pw")
+
+
+def test_podmans_broken_file_is_named(folder: Path, podman: dict[str, Path]) -> None:
+    podman["XDG_RUNTIME_DIR"].write_text("{")
+    with pytest.raises(RegistryError, match=r"run/containers/auth\.json") as caught:
         find_credential(HOST)
     assert caught.value.code == "registry.login-file"
 

@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 
 from envbuild.errors import RegistryError
 from envbuild.oci.descriptor import (
+    DOCKER_LAYER,
     DOCKER_LAYER_GZIP,
+    DOCKER_LAYER_ZSTD,
+    OCI_LAYER,
     OCI_LAYER_GZIP,
+    OCI_LAYER_ZSTD,
     Descriptor,
     ImagePlatform,
     check_digest,
@@ -88,5 +92,7 @@ def test_a_platform_reads_as_people_write_it() -> None:
 
 def test_dockers_types_have_names_in_oci() -> None:
     assert find_oci_type(DOCKER_LAYER_GZIP) == OCI_LAYER_GZIP
+    assert find_oci_type(DOCKER_LAYER) == OCI_LAYER
+    assert find_oci_type(DOCKER_LAYER_ZSTD) == OCI_LAYER_ZSTD
     assert find_oci_type(OCI_LAYER_GZIP) == OCI_LAYER_GZIP
     assert find_oci_type("text/plain") == "text/plain"

@@ -24,12 +24,14 @@ from tests.rig.need import missing
 from tests.rig.scripted import Act, Handler, ScriptedServer
 
 __all__ = [
+    "ClientRegistry",
     "FaultyRegistry",
     "LockedRegistry",
     "RunningRegistry",
     "faulty_registry",
     "registry",
     "registry_auth",
+    "start_client_registry",
     "start_registry",
 ]
 
@@ -87,6 +89,41 @@ def registry_auth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LockedRe
     )
     with start_registry(root, extra) as host:
         yield LockedRegistry(host=host, user=user, password=password, ca=root / "ca.pem")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClientRegistry:
+    """A registry that wants TLS and a client's certificate, which is here with its key."""
+
+    host: str
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+@contextlib.contextmanager
+def start_client_registry(root: Path) -> Iterator[ClientRegistry]:
+    """Run docker-registry so that it lets in only who shows a certificate."""
+    import trustme
+
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(root / "ca.pem")
+    server = authority.issue_cert("127.0.0.1", "localhost")
+    server.private_key_and_cert_chain_pem.write_to_path(root / "server.pem")
+    client = authority.issue_cert("ada@example.com")
+    client.private_key_pem.write_to_path(root / "client.key")
+    client.cert_chain_pems[0].write_to_path(root / "client.cert")
+    extra = (
+        f"  tls:\n    certificate: {root}/server.pem\n    key: {root}/server.pem\n"
+        f"    clientcas: [{root}/ca.pem]\n"
+    )
+    with start_registry(root, extra) as host:
+        yield ClientRegistry(
+            host=host,
+            ca=root / "ca.pem",
+            certificate=root / "client.cert",
+            key=root / "client.key",
+        )
 
 
 @contextlib.contextmanager
