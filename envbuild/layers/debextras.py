@@ -27,10 +27,12 @@ _FOLDERS: Final[Mapping[str, Mapping[str, int]]] = {
         },
         "run/lock": 0o1777,
     },
+    "ca-certificates": {"usr/local/share/ca-certificates": 0o755},
 }
 _LINKS: Final[Mapping[str, Mapping[str, str]]] = {
     "base-files": {
         "etc/dpkg/origins/default": "debian",
+        "usr/local/man": "share/man",
         "var/lock": "/run/lock",
         "var/run": "/run",
         "var/spool/mail": "../mail",
@@ -41,6 +43,11 @@ _LINKS: Final[Mapping[str, Mapping[str, str]]] = {
         "usr/lib/ssl/cert.pem": "/etc/ssl/certs/ca-certificates.crt",
     },
     "dash": {"usr/bin/sh": "dash"},
+    # The answers that its questions have if nobody is asked.
+    "fontconfig-config": {
+        f"etc/fonts/conf.d/{name}": f"/usr/share/fontconfig/conf.avail/{name}"
+        for name in ("10-hinting-slight.conf", "70-no-bitmaps.conf")
+    },
     "tzdata": {"etc/localtime": "/usr/share/zoneinfo/Etc/UTC"},
 }
 _COPIES: Final[Mapping[str, Mapping[str, str]]] = {
@@ -66,9 +73,26 @@ _TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "etc/.java/.systemPrefs/.system.lock": "",
         "etc/.java/.systemPrefs/.systemRootModFile": "",
     },
+    "passwd": {"etc/subgid": "", "etc/subuid": ""},
     "tzdata": {"etc/timezone": "Etc/UTC\n"},
 }
 
+_PAM: Final[Mapping[str, tuple[str, str]]] = {
+    "account": (
+        "account\t[success=1 new_authtok_reqd=done default=ignore]\tpam_unix.so \n",
+        "",
+    ),
+    "auth": ("auth\t[success=1 default=ignore]\tpam_unix.so nullok\n", ""),
+    "password": ("password\t[success=1 default=ignore]\tpam_unix.so obscure yescrypt\n", ""),
+    "session": ("session\t[default=1]\t\t\tpam_permit.so\n", "session\trequired\tpam_unix.so \n"),
+    "session-noninteractive": (
+        "session\t[default=1]\t\t\tpam_permit.so\n",
+        "session\trequired\tpam_unix.so \n",
+    ),
+}
+"""What pam-auth-update(8) makes of its only profile of the base, `unix`: first lines and last."""
+
+_SLOT: Final = re.compile(r"^\$\w+_(primary|additional)\n", re.MULTILINE)
 _JAVA: Final = re.compile(r"openjdk-\d+-jre-headless")
 _CERTIFICATE: Final = re.compile(r"usr/share/ca-certificates/(.+\.crt)")
 
@@ -82,6 +106,8 @@ def make_extras(name: str, files: Sequence[str], read: _Read) -> Iterator[Entry]
     for path, mode in _FOLDERS.get(name, {}).items():
         yield Entry(path=path, kind="directory", mode=mode)
     for path, target in _LINKS.get(name, {}).items():
+        if name == "fontconfig-config" and target.lstrip("/") not in files:
+            continue  # another version of it has other answers
         yield Entry(path=path, kind="symlink", mode=0o777, link=target)
     for path, source in _COPIES.get(name, {}).items():
         data = read(source)
@@ -90,8 +116,22 @@ def make_extras(name: str, files: Sequence[str], read: _Read) -> Iterator[Entry]
     family = "openjdk" if _JAVA.fullmatch(name) else name
     for path, text in _TEXTS.get(family, {}).items():
         yield _file(path, text.encode())
+    if name == "libpam-runtime":
+        yield from _make_pam(read)
     if name == "ca-certificates":
         yield from _make_bundle(files, read)
+
+
+def _make_pam(read: _Read) -> Iterator[Entry]:
+    """Yield the common files of PAM, which `su` and its like include, from their templates."""
+    for service, (first, last) in _PAM.items():
+        template = read(f"usr/share/pam/common-{service}")
+        if template is not None:
+            parts = _SLOT.split(template.decode())
+            # Texts between the slots, and the slots' kinds in turn.
+            parts[1::2] = [first if kind == "primary" else last for kind in parts[1::2]]
+            text = "".join(parts)
+            yield _file(f"etc/pam.d/common-{service}", text.encode())
 
 
 def _make_bundle(files: Sequence[str], read: _Read) -> Iterator[Entry]:

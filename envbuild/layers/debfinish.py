@@ -7,7 +7,8 @@
   scanners see the packages as in an image that dpkg made. On a base from a registry, whose own
   `status` must stay as it is, each package has a file in `status.d` instead; scanners read both,
   and would count a package twice that is in both;
-- `/etc/shells`, users and groups that packages declare (layers/debusers.py), Java's key store.
+- `/etc/shells`, users and groups that packages declare (layers/debusers.py), Java's key store, and
+  Graphviz' list of plugins, without which it knows no format (layers/debgraphviz.py).
 
 What dpkg and maintainer scripts would do besides, and is not done, because programs do without:
 
@@ -29,6 +30,7 @@ from typing import Final
 from envbuild.layers.alternatives import find_alternatives, plan_alternatives
 from envbuild.layers.archive import body_of_bytes
 from envbuild.layers.debcerts import make_key_store
+from envbuild.layers.debgraphviz import make_plugin_lists
 from envbuild.layers.debscript import read_commands
 from envbuild.layers.debstatus import describe_packages
 from envbuild.layers.debtree import Tree
@@ -59,7 +61,7 @@ def read_finish(
     if base == "debian":
         rows, links = plan_cache(tree)
         entries += [*links, _file("etc/ld.so.cache", render_cache(rows))]
-        entries += [*_make_shells(tree)]
+        entries += [*_make_shells(tree), *make_plugin_lists(tree)]
         entries += _make_users(tree, groups, user) if user is not None else ()
     if tree.resolve("usr/share/ca-certificates-java") is not None:
         entries.append(_make_key_store(tree, groups))
