@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 __all__ = [
     "LOCK_VERSION",
     "Artifact",
+    "BaseFacts",
     "BaseImage",
     "CondaPackage",
     "DebianPackage",
+    "LocalTree",
     "Lock",
     "PlatformLock",
+    "Source",
     "Wheel",
 ]
 
@@ -56,6 +59,41 @@ class Wheel:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """Where a wheel comes from that no index has; `wheel` is its SHA-256.
+
+    `file`: a wheel of the repository, at `place`. `sdist`: built from the source distribution
+    `place`, whose SHA-256 is `pin`. `git`: built from the commit `pin` of the repository at the URL
+    `place` (without credentials), where `reference` asked for it, in the folder `subdirectory`.
+    `requires` are the file names of the wheels that it was built with, in order and separated by
+    spaces; they are in `PlatformLock.build`.
+    """
+
+    wheel: str
+    kind: Literal["file", "git", "sdist"]
+    place: str
+    pin: str = ""
+    reference: str = ""
+    subdirectory: str = ""
+    requires: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalTree:
+    """A source tree of the repository at `path`, of which only its dependencies are locked.
+
+    `needs` is the digest of what its METADATA asks of others, `config` that of what its build
+    files say of that; `requires` are the wheels that it is built with, as in `Source`.
+    """
+
+    name: str
+    path: str
+    needs: str
+    config: str
+    requires: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DebianPackage:
     """A Debian package: `path` is its place below an archive's root (`pool/main/...`)."""
 
@@ -75,11 +113,35 @@ Artifact = CondaPackage | Wheel | DebianPackage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BaseFacts:
+    """What a base image offers; what is not certain is empty.
+
+    `system` is such as `debian 12`; `libc` is `glibc` or `musl`; `shell` says whether there is a
+    `/bin/sh`. `pythons` are pairs of path and version, sorted by path: the full version, or only
+    `MAJOR.MINOR`, or "".
+    """
+
+    system: str = ""
+    libc: str = ""
+    libc_version: str = ""
+    shell: bool = False
+    pythons: tuple[tuple[str, str], ...] = ()
+
+    def find_python(self, path: str) -> str | None:
+        """Return what is known of the version of the Python at `path`; None if there is none."""
+        return dict(self.pythons).get(path)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BaseImage:
-    """A registry image: the reference as the spec has it, and this platform's manifest digest."""
+    """A registry image: the reference as the spec has it, and this platform's manifest digest.
+
+    `facts` are there so that nothing has to be asked of the base's bytes after locking.
+    """
 
     reference: str
     digest: str
+    facts: BaseFacts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +150,8 @@ class PlatformLock:
 
     platform: str
     python: str
-    """Full version where conda or Debian brings Python, else `MAJOR.MINOR`."""
+    """Full version where conda, Debian or a base of which that is certain brings Python, else
+    `MAJOR.MINOR`."""
     glibc: str
     """Version of glibc that wheels were chosen for; empty off Linux."""
     base: BaseImage | None = None
@@ -96,6 +159,11 @@ class PlatformLock:
     conda: tuple[CondaPackage, ...] = ()
     wheels: tuple[Wheel, ...] = ()
     debian: tuple[DebianPackage, ...] = ()
+    sources: tuple[Source, ...] = ()
+    """One for each of `wheels` that doesn't come from an index."""
+    trees: tuple[LocalTree, ...] = ()
+    build: tuple[Wheel, ...] = ()
+    """What `sources` and `trees` are built with, on the machine that builds; not in the image."""
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:

@@ -13,11 +13,13 @@ from envbuild.lock.model import (
     BaseImage,
     CondaPackage,
     DebianPackage,
+    LocalTree,
     Lock,
     PlatformLock,
+    Source,
     Wheel,
 )
-from envbuild.lock.rows import COLUMNS, digest_content, digest_lock, order_lock
+from envbuild.lock.rows import COLUMNS, digest_content, digest_lock, order_lock, thaw_base
 from envbuild.spec.platforms import PLATFORMS
 
 __all__ = ["SIBLING", "parse_lock"]
@@ -27,7 +29,11 @@ SIBLING: Final = re.compile(r"conda-lock\.yml|requirements\.[a-z0-9-]+\.txt")
 
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
-_A = TypeVar("_A", CondaPackage, DebianPackage, Wheel)
+_A = TypeVar("_A", CondaPackage, DebianPackage, LocalTree, Source, Wheel)
+
+
+_MAYBE: Final = ("sources", "trees", "build")
+"""Lists that a platform has only where something is built or in the repository itself."""
 
 
 class _UnfitError(Exception):
@@ -120,7 +126,7 @@ def _read_lock(table: dict[str, Any]) -> Lock:
 def _read_platform(platform: str, value: object, contents: dict[str, str]) -> PlatformLock:
     where = f"platforms.{platform}"
     keys = ("python", "glibc", "content", "debian", "conda", "wheels")
-    table = _keys(_table(value, where), where, keys, optional=("base",))
+    table = _keys(_table(value, where), where, keys, optional=("base", *_MAYBE))
     lock = PlatformLock(
         platform=platform,
         python=_text(table["python"], f"{where}.python"),
@@ -129,6 +135,9 @@ def _read_platform(platform: str, value: object, contents: dict[str, str]) -> Pl
         conda=_read_list(CondaPackage, table["conda"], f"{where}.conda"),
         wheels=_read_list(Wheel, table["wheels"], f"{where}.wheels"),
         debian=_read_list(DebianPackage, table["debian"], f"{where}.debian"),
+        sources=_read_list(Source, table.get("sources", []), f"{where}.sources"),
+        trees=_read_list(LocalTree, table.get("trees", []), f"{where}.trees"),
+        build=_read_list(Wheel, table.get("build", []), f"{where}.build"),
     )
     contents[platform] = digest_content(lock)
     if _digest(table["content"], f"{where}.content") != contents[platform]:
@@ -137,11 +146,10 @@ def _read_platform(platform: str, value: object, contents: dict[str, str]) -> Pl
 
 
 def _read_base(value: object, where: str) -> BaseImage:
-    table = _keys(_table(value, where), where, ("reference", "digest"))
-    return BaseImage(
-        reference=_text(table["reference"], f"{where}.reference"),
-        digest=_digest(table["digest"], f"{where}.digest"),
-    )
+    table = _keys(_table(value, where), where, tuple(_BASE_CHECKS))
+    for key, check in _BASE_CHECKS.items():
+        check(table[key], f"{where}.{key}")
+    return thaw_base(table)
 
 
 def _read_list(kind: type[_A], value: object, where: str) -> tuple[_A, ...]:
@@ -226,10 +234,54 @@ def _url(value: object, where: str) -> str:
     return str(value)
 
 
+def _kind(value: object, where: str) -> str:
+    if value not in {"file", "git", "sdist"}:
+        _refuse(where, "is no kind of source")
+    return str(value)
+
+
+def _place(value: object, where: str) -> str:
+    """Refuse what would lead out of the repository, where it is a path."""
+    text = _text(value, where)
+    if "\0" in text or text.startswith("/") or ".." in text.split("/"):
+        _refuse(where, "is no place of a source")
+    return text
+
+
+def _folder(value: object, where: str) -> str:
+    return "" if value == "" else _place(value, where)
+
+
+def _truth(value: object, where: str) -> bool:
+    if not isinstance(value, bool):
+        _refuse(where, "is neither true nor false")
+    return value
+
+
+def _texts(value: object, where: str) -> Mapping[str, str]:
+    return _strings(value, where, _text)
+
+
+_BASE_CHECKS: Final[Mapping[str, Callable[[object, str], Any]]] = {
+    "reference": _text,
+    "digest": _digest,
+    "system": _text,
+    "libc": _text,
+    "libc-version": _text,
+    "shell": _truth,
+    "pythons": _texts,
+}
+
 _CHECKS: Final[Mapping[str, Callable[[object, str], Any]]] = {
     "sha256": _sha256,
     "size": _size,
     "filename": _filename,
     "path": _path,
     "url": _url,
+    "kind": _kind,
+    "place": _place,
+    "subdirectory": _folder,
+    "wheel": _sha256,
+    "needs": _digest,
+    "config": _digest,
 }

@@ -6,20 +6,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from envbuild.kit.places import Cache
 from envbuild.kit.process import ToolExitError
 from envbuild.kit.progress import Progress
-from envbuild.lock.model import Wheel
+from envbuild.lock.model import LocalTree, PlatformLock, Source, Wheel
 from envbuild.lock.names import normalise_name
-from envbuild.lock.pip_download import Batch, download_batches
-from envbuild.lock.pip_failures import explain_no_wheel, explain_resolution, find_broken_index
+from envbuild.lock.origins import Shop
+from envbuild.lock.pip_choice import choose_wheels
+from envbuild.lock.pip_failures import explain_resolution, find_broken_index
 from envbuild.lock.pip_indexes import find_indexes
-from envbuild.lock.pip_job import PipJob, write_job
+from envbuild.lock.pip_job import PipJob, is_marked, mark, unmark, write_job, write_stub
 from envbuild.lock.pip_pins import Pin, parse_pins, render_requirements
-from envbuild.lock.pip_sizes import find_sizes
 from envbuild.lock.pip_tools import resolve_with_pip_tools, why_not_pip_tools
 from envbuild.lock.pip_uv import Listing, find_reasons, list_pinned, resolve_with_uv
+from envbuild.lock.source import Gathering, Piece, gather
 from envbuild.lock.upgrade import Upgrade
-from envbuild.lock.wheel_choice import MACOS, WheelFile, choose_wheel, rank_tags
+from envbuild.lock.wheel_choice import MACOS
 from envbuild.spec.model import EnvSpec
 from envbuild.spec.platforms import Platform
 
@@ -28,11 +30,17 @@ __all__ = ["PipSolution", "resolve_pip"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PipSolution:
-    """`requirements.PLATFORM.txt`, its wheels, and the versions of the tools that answered."""
+    """`requirements.PLATFORM.txt`, its wheels, and the versions of the tools that answered.
+
+    `sources`, `trees` and `build` are as in `PlatformLock`.
+    """
 
     text: bytes
     wheels: tuple[Wheel, ...]
     tools: Mapping[str, str]
+    sources: tuple[Source, ...] = ()
+    trees: tuple[LocalTree, ...] = ()
+    build: tuple[Wheel, ...] = ()
 
 
 def resolve_pip(
@@ -45,22 +53,27 @@ def resolve_pip(
     previous: bytes | None,
     upgrade: Upgrade,
     work: Path,
-    logs: Path,
+    cache: Cache,
     progress: Progress,
     task: str,
+    root: Path,
+    old: PlatformLock | None = None,
 ) -> PipSolution:
     """Resolve `spec.pip` for one platform into pins and the one wheel of each.
 
     `python` is the target's full version or `MAJOR.MINOR`, `glibc` its glibc (empty off Linux),
     `constraints` the distributions that conda brings: they bind, and are not in the result.
-    `previous` is the earlier requirements file, whose pins stay as far as `upgrade` lets them.
-    `work` is a folder for this call alone, `task` the environment's name.
+    `previous` is the earlier requirements file and `old` the platform's earlier lock, whose pins
+    stay as far as `upgrade` lets them. `work` is a folder for this call alone, `task` the
+    environment's name, `root` the repository that has its wheels and source trees.
 
-    Raises `LockError`: `lock.unsatisfiable`, `lock.no-wheel`, `lock.no-hash`, `lock.index`; and
-    `ToolError` for a tool that fails in another way, its output kept below `logs`.
+    Raises `LockError`: `lock.unsatisfiable`, `lock.no-wheel`, `lock.no-hash`, `lock.index`, and
+    `pip.*` where something is built or taken from the repository; and `ToolError` for a tool that
+    fails in another way, its output kept below `cache.logs`.
     """
     forgotten = frozenset(map(normalise_name, upgrade.packages))
-    old = () if previous is None else parse_pins(previous.decode("utf-8", "replace"))
+    pins = () if previous is None else parse_pins(previous.decode("utf-8", "replace"))
+    kept = () if upgrade.everything else (*pins, *_find_built(old))
     job = PipJob(
         task=task,
         requirements=spec.pip.dependencies,
@@ -69,27 +82,84 @@ def resolve_pip(
         glibc=glibc,
         macos=(spec.conda and spec.conda.virtual_packages.osx) or MACOS,
         constraints=constraints,
-        kept=() if upgrade.everything else tuple(p for p in old if p.name not in forgotten),
+        kept=tuple(p for p in kept if p.name not in forgotten),
         upgrade=replace(upgrade, packages=forgotten),
-        indexes=find_indexes(spec, logs=logs),
+        indexes=find_indexes(spec, logs=cache.logs),
         work=work,
-        logs=logs,
+        logs=cache.logs,
         progress=progress,
+        allowed=frozenset(map(normalise_name, spec.pip.build_from_source)),
     )
+    shop = Shop(spec=spec, minor=job.minor, cache=cache, progress=progress, task=task)
+    gathering = Gathering(job=job, shop=shop, root=root, old=old)
+    job, pieces = gather(gathering)
     write_job(job)
     _warn_of_extras(job)
     progress.update(task, f"resolving Python packages for {platform.subdir}")
-    listing, tools = _resolve(job, spec.pip.resolver)
-    wheels = _choose(job, listing)
+    offered = _offer_sources(job)
+    built: dict[tuple[str, str], Piece] = {}
+    while True:
+        listing, tools = _resolve(job, spec.pip.resolver)
+        # What a source needs is known once it is built, and may change the answer.
+        todo = [
+            (name, version) for name, version in listing.versions.items()
+            if name in offered and is_marked(version) and (name, version) not in built
+        ]  # fmt: skip
+        if not todo:
+            break
+        for name, version in todo:
+            piece = replace(gathering, job=job).build_sdist(name, unmark(version))
+            write_stub(job.stubs, name, version, metadata=piece.contents.metadata)
+            built[name, version] = piece
+    pieces += [piece for key, piece in built.items() if listing.versions.get(key[0]) == key[1]]
+    return _conclude(job, listing, tools, pieces)
+
+
+def _find_built(old: PlatformLock | None) -> list[Pin]:
+    """Return the versions of what is built from a source distribution, as resolvers know them."""
+    if old is None:
+        return []
+    built = {source.wheel for source in old.sources if source.kind == "sdist"}
+    return [Pin(name=w.name, version=mark(w.version)) for w in old.wheels if w.sha256 in built]
+
+
+def _offer_sources(job: PipJob) -> frozenset[str]:
+    """Write stubs of all versions that could be built, and return the names of those packages."""
+    from envbuild.lock.build_sdist import list_source_versions
+
+    names = job.allowed - job.fixed.keys() - job.brought
+    offered: set[str] = set()
+    for name in sorted(names):
+        for version in list_source_versions(job, name):
+            write_stub(job.stubs, name, mark(version))
+            offered.add(name)
+    return frozenset(offered)
+
+
+def _conclude(
+    job: PipJob, listing: Listing, tools: Iterable[str], pieces: Iterable[Piece]
+) -> PipSolution:
+    """Put what the indexes have and what comes from elsewhere together."""
+    elsewhere = sorted(pieces, key=lambda piece: piece.name)
+    wheels = choose_wheels(job, listing)
     reasons = find_reasons(job, listing.versions)
     pins = [
         Pin(name=w.name, version=w.version, hashes=(w.sha256,), via=reasons.get(w.name, ()))
         for w in wheels
     ]
+    pins += [
+        Pin(name=p.name, version=p.contents.wheel.version, via=reasons.get(p.name, ()), note=p.note)
+        for p in elsewhere
+    ]
+    wheels += [piece.contents.wheel for piece in elsewhere if piece.source]
+    build = {wheel.sha256: wheel for piece in elsewhere for wheel in piece.requires}
     return PipSolution(
-        text=render_requirements(pins, task=task, platform=platform.subdir),
-        wheels=tuple(wheels),
+        text=render_requirements(pins, task=job.task, platform=job.platform.subdir),
+        wheels=tuple(sorted(wheels, key=lambda wheel: wheel.name)),
         tools=_find_versions(tools),
+        sources=tuple(piece.source for piece in elsewhere if piece.source),
+        trees=tuple(piece.tree for piece in elsewhere if piece.tree),
+        build=tuple(sorted(build.values(), key=lambda wheel: wheel.filename)),
     )
 
 
@@ -155,46 +225,6 @@ def _ask_pip_tools(job: PipJob) -> tuple[Listing | None, str]:
     if listing.versions != versions:
         return None, f"its Python {job.python} needs other packages than this machine's"
     return listing, ""
-
-
-def _choose(job: PipJob, listing: Listing) -> list[Wheel]:
-    """Return the wheel of each package, sorted by name."""
-    ranks = rank_tags(job.platform, job.minor, job.glibc, job.macos)
-    locked = {pin.name: pin.hashes for pin in job.kept}
-    offered: dict[str, list[WheelFile]] = {name: [] for name in sorted(listing.versions)}
-    for file in listing.files:
-        offered[file.name].append(file)
-    chosen = []
-    for name, files in offered.items():
-        best = choose_wheel(files, ranks, locked=locked.get(name, ()))
-        if best is None:
-            raise explain_no_wheel(f"{name}=={listing.versions[name]}", job)
-        chosen.append(best)
-    return [_lock(file) for file in _measure(job, chosen)]
-
-
-def _measure(job: PipJob, files: list[WheelFile]) -> list[WheelFile]:
-    """Return `files` with their sizes; what no one tells is downloaded to be measured."""
-    sized = find_sizes(files, job.indexes)
-    unknown = [_lock(file) for file in sized if not file.size]
-    if not unknown:
-        return sized
-    batch = Batch(
-        wheels=tuple(unknown), folder=job.work / "sizes", indexes=job.indexes,
-        python_minor=job.minor, logs=job.logs, task=job.task,
-    )  # fmt: skip
-    found = download_batches([batch])
-    return [f if f.size else replace(f, size=found[f.sha256].stat().st_size) for f in sized]
-
-
-def _lock(file: WheelFile) -> Wheel:
-    return Wheel(
-        name=file.name,
-        version=file.version,
-        filename=file.filename,
-        sha256=file.sha256,
-        size=file.size,
-    )
 
 
 def _find_versions(tools: Iterable[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ import hashlib
 import re
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,7 @@ from envbuild.lock.upgrade import Upgrade
 from envbuild.spec.formats import find_pip_name
 from envbuild.spec.platforms import Platform
 
-__all__ = ["PipJob", "unmark", "write_job"]
+__all__ = ["PipJob", "is_marked", "mark", "unmark", "write_job", "write_stub"]
 
 _MARK: Final = "envbuild"
 
@@ -30,7 +30,9 @@ class PipJob:
 
     `python` is a full version or `MAJOR.MINOR`; `glibc` is empty off Linux, `macos` matters only
     there. `constraints` are the distributions that conda brings. `kept` are pins to stay with
-    where the request allows. `work` belongs to this job alone.
+    where the request allows. `fixed` are marked versions of what doesn't come from an index, whose
+    stub wheels say what it needs; `allowed` are names that may be built from source. `work`
+    belongs to this job alone.
     """
 
     task: str
@@ -46,6 +48,8 @@ class PipJob:
     work: Path
     logs: Path
     progress: Progress
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    allowed: frozenset[str] = frozenset()
 
     @property
     def minor(self) -> str:
@@ -91,27 +95,47 @@ def write_job(job: PipJob) -> None:
     job.request.write_text("".join(f"{r}\n" for r in sorted(job.requirements)), encoding="utf-8")
     lines = []
     for name, version in sorted(job.constraints.items()):
-        marked = f"{version}{'.' if '+' in version else '+'}{_MARK}"
-        _write_stub(job.stubs, normalise_name(name), marked)
+        marked = mark(version)
+        write_stub(job.stubs, normalise_name(name), marked)
         lines.append(f"{normalise_name(name)}=={marked}\n")
+    lines += [f"{name}=={marked}\n" for name, marked in sorted(job.fixed.items())]
     job.conda.write_text("".join(lines), encoding="utf-8")
 
 
+def mark(version: str) -> str:
+    """Return the version of a stub that stands for `version`: no index has it."""
+    return f"{version}{'.' if '+' in version else '+'}{_MARK}"
+
+
+def is_marked(version: str) -> bool:
+    return re.search(rf"[+.]{_MARK}$", version) is not None
+
+
 def unmark(text: str) -> str:
-    """Return a resolver's text with the versions of conda's packages as conda has them."""
+    """Return a resolver's text with the versions of stubs as what they stand for has them."""
     return re.sub(rf"(?<=[0-9A-Za-z])[+.]{_MARK}\b", "", text)
 
 
-def _write_stub(folder: Path, name: str, version: str) -> None:
-    """Write a wheel without contents, after the binary distribution format's specification."""
+def write_stub(folder: Path, name: str, version: str, *, metadata: bytes = b"") -> None:
+    """Write a wheel without contents, after the binary distribution format's specification.
+
+    It needs what `metadata` says, the METADATA of the package that it stands for; else nothing.
+    """
     stem = f"{name.replace('-', '_')}-{version}"
+    said = metadata.decode("utf-8", "replace") or f"Metadata-Version: 2.1\nName: {name}\nVersion:\n"
+    head, _, _ = said.replace("\r\n", "\n").partition("\n\n")
+    head = re.sub(
+        r"^Version:.*$", lambda _: f"Version: {version}", head, count=1, flags=re.MULTILINE
+    )
     members = {
-        f"{stem}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{stem}.dist-info/METADATA": head.rstrip("\n") + "\n",
         f"{stem}.dist-info/WHEEL": (
             f"Wheel-Version: 1.0\nGenerator: {_MARK}\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         ),
     }
-    record = "".join(f"{path},{_hash(text)},{len(text)}\n" for path, text in members.items())
+    record = "".join(
+        f"{path},{_hash(text)},{len(text.encode())}\n" for path, text in members.items()
+    )
     members[f"{stem}.dist-info/RECORD"] = f"{record}{stem}.dist-info/RECORD,,\n"
     with zipfile.ZipFile(folder / f"{stem}-py3-none-any.whl", "w") as archive:
         for path, text in members.items():

@@ -21,12 +21,17 @@ _VIA: Final = re.compile(r"\s+#(?: via)?\s*(.*)")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pin:
-    """One package at one version; `via` is who needs it, names or `-r FILE` and `-c FILE`."""
+    """One package at one version; `via` is who needs it, names or `-r FILE` and `-c FILE`.
+
+    `note` says where it comes from if no index has it: pip can't fetch it then, and its line is a
+    comment.
+    """
 
     name: str
     version: str
     hashes: tuple[str, ...] = ()
     via: tuple[str, ...] = ()
+    note: str = ""
 
 
 def parse_pins(text: str) -> tuple[Pin, ...]:
@@ -41,6 +46,8 @@ def parse_pins(text: str) -> tuple[Pin, ...]:
         if pin := _PIN.match(line):
             hashes, via = [], []
             found[normalise_name(pin[1])] = (pin[2], hashes, via)
+        elif line.startswith("#"):
+            hashes, via = [], []  # what follows is about a package that is only told of
         hashes += _HASH.findall(line)
         if (reason := _VIA.match(line)) and reason[1]:
             via.append(reason[1].strip())
@@ -57,9 +64,16 @@ def render_requirements(pins: Iterable[Pin], *, task: str, platform: str) -> byt
     """
     lines = [f"# Made for {platform} by envbuild; to update it, run `nox -s lock -- {task}`."]
     for pin in sorted(pins, key=lambda pin: pin.name):
-        lines.append(" \\\n".join([f"{pin.name}=={pin.version}", *map(_render_hash, pin.hashes)]))
+        if pin.note:
+            lines.append(f"# {pin.name}=={pin.version} is {pin.note}")
+        else:
+            lines.append(_render_pin(pin))
         lines += _render_via(pin.via, task)
     return ("\n".join(lines) + "\n").encode()
+
+
+def _render_pin(pin: Pin) -> str:
+    return " \\\n".join([f"{pin.name}=={pin.version}", *map(_render_hash, pin.hashes)])
 
 
 def _render_hash(value: str) -> str:

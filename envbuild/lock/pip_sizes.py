@@ -14,7 +14,7 @@ from envbuild.kit.http import shared_pool, split_credentials
 from envbuild.lock.pip_indexes import Indexes
 from envbuild.lock.wheel_choice import WheelFile
 
-__all__ = ["find_sizes"]
+__all__ = ["find_sizes", "lend_credentials"]
 
 _THREADS: Final = 8
 
@@ -37,7 +37,7 @@ def _find_size(url: str, indexes: Indexes) -> int:
         return Path(url2pathname(parts.path)).stat().st_size
     from urllib3.exceptions import HTTPError
 
-    plain, headers = split_credentials(_lend_credentials(url, indexes))
+    plain, headers = split_credentials(lend_credentials(url, indexes))
     headers["Accept-Encoding"] = "identity"
     try:
         answer = shared_pool().request("HEAD", plain, headers=headers)
@@ -47,7 +47,7 @@ def _find_size(url: str, indexes: Indexes) -> int:
     return int(length) if answer.status == 200 and length.isdecimal() else 0
 
 
-def _lend_credentials(url: str, indexes: Indexes) -> str:
+def lend_credentials(url: str, indexes: Indexes) -> str:
     """Return `url` with the credentials of an index at the same place: scheme, host and port."""
     parts = urlsplit(url)
     for index in indexes.urls:

@@ -14,11 +14,18 @@ from envbuild.errors import LockError
 from envbuild.kit.process import ToolExitError, run_tool
 from envbuild.lock.names import normalise_name
 from envbuild.lock.pip_indexes import uv_environment
-from envbuild.lock.pip_job import PipJob
+from envbuild.lock.pip_job import PipJob, is_marked
 from envbuild.lock.pip_pins import parse_pins
 from envbuild.lock.wheel_choice import WheelFile, parse_glibc
 
-__all__ = ["Listing", "find_all_files", "find_reasons", "list_pinned", "resolve_with_uv"]
+__all__ = [
+    "Listing",
+    "find_all_files",
+    "find_reasons",
+    "find_sdists",
+    "list_pinned",
+    "resolve_with_uv",
+]
 
 _KNOWN_GLIBC: Final = (17, 28, *range(31, 41))
 """Minor versions of glibc 2 that uv has a platform for (`uv pip compile --help`)."""
@@ -29,7 +36,7 @@ _OLDER_PYTHONS: Final = ("3.8", "3.9", "3.10")
 class Listing:
     """What uv resolved: name and version of each package, and the wheels the target could use.
 
-    What conda brings is left out of both.
+    What conda brings is left out of both; what has a marked version has no files here.
     """
 
     versions: Mapping[str, str]
@@ -86,9 +93,10 @@ def _list(job: PipJob, target: Path, arguments: list[str]) -> Listing:
     argv += ["-o", str(target), "--constraints", job.conda.name, job.request.name]
     _run_uv(argv, job)
     packages = [p for p in _read_pylock(target) if normalise_name(p["name"]) not in job.brought]
+    public = [p for p in packages if not is_marked(str(p["version"]))]
     return Listing(
         versions={normalise_name(p["name"]): str(p["version"]) for p in packages},
-        files=tuple(_read_files(packages, "wheels", job.work)),
+        files=tuple(_read_files(public, "wheels", job.work)),
     )
 
 
@@ -125,16 +133,36 @@ def find_all_files(job: PipJob, requirement: str) -> tuple[str, ...]:
     return ()
 
 
+def find_sdists(job: PipJob, requirement: str) -> tuple[WheelFile, ...]:
+    """Return the source distributions that an index has of `NAME==VERSION`.
+
+    `job` must have no stub of that name. Empty if there is none, or no such version.
+    """
+    try:
+        packages = _ask_one(job, requirement, job.minor)
+    except ToolExitError as error:
+        if error.returncode < 0:
+            raise
+        error.log.unlink(missing_ok=True)
+        return ()
+    return tuple(_read_files(packages, "sdist", job.work))
+
+
 def _list_all_files(job: PipJob, requirement: str, python: str) -> tuple[str, ...]:
+    packages = _ask_one(job, requirement, python)
+    files = [file for kind in ("wheels", "sdist") for file in _read_files(packages, kind, job.work)]
+    return tuple(sorted(file.filename for file in files))
+
+
+def _ask_one(job: PipJob, requirement: str, python: str) -> list[dict[str, Any]]:
+    """Return one version's entry of a lock as PEP 751 has it, with its files for any machine."""
     source = job.work / "one.in"
     source.write_text(f"{requirement}\n", encoding="utf-8")
     target = job.work / "pylock.one.toml"
     target.unlink(missing_ok=True)
     argv = [*_compile(job, python), "--universal", "--no-deps", "--prerelease", "allow"]
     _run_uv([*argv, "--format", "pylock.toml", "-o", str(target), source.name], job)
-    packages = _read_pylock(target)
-    files = [file for kind in ("wheels", "sdist") for file in _read_files(packages, kind, job.work)]
-    return tuple(sorted(file.filename for file in files))
+    return _read_pylock(target)
 
 
 def _run_uv(argv: list[str], job: PipJob) -> None:

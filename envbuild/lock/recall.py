@@ -11,25 +11,28 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from envbuild.kit.files import write_atomic
 from envbuild.kit.places import Cache
 from envbuild.lock.model import (
     LOCK_VERSION,
-    BaseImage,
     CondaPackage,
     DebianPackage,
+    LocalTree,
     Lock,
     PlatformLock,
+    Source,
     Wheel,
 )
-from envbuild.lock.rows import COLUMNS, sort_rows
+from envbuild.lock.rows import COLUMNS, freeze_base, sort_rows, thaw_base
 
 __all__ = ["find_parsed", "remember_parsed"]
 
+_T = TypeVar("_T", Source, LocalTree, Wheel)
+
 _FORM: Final = json.dumps(
-    [LOCK_VERSION, 1, [field.name for field in fields(PlatformLock)], *COLUMNS.values()]
+    [LOCK_VERSION, 3, [field.name for field in fields(PlatformLock)], *COLUMNS.values()]
 ).encode()
 """What the form of an entry depends on; its number is raised with any other change of form or
 of what the parser refuses."""
@@ -72,10 +75,11 @@ def _freeze(lock: Lock) -> Mapping[str, object]:
                 part.platform,
                 part.python,
                 part.glibc,
-                [part.base.reference, part.base.digest] if part.base else None,
+                freeze_base(part.base) if part.base else None,
                 sort_rows(part.conda),
                 sort_rows(part.wheels),
                 sort_rows(part.debian),
+                [sort_rows(items) for items in (part.sources, part.trees, part.build)],
             ]
             for part in lock.platforms.values()
         ],
@@ -96,17 +100,18 @@ def _thaw_platform(
     platform: str,
     python: str,
     glibc: str,
-    base: list[str] | None,
+    base: dict[str, Any] | None,
     conda: list[Any],
     wheels: list[Any],
     debian: list[Any],
+    built: list[list[Any]],
 ) -> PlatformLock:
     """Build the platform's lock; spelled out, for this is most of a warm load's time."""
     return PlatformLock(
         platform=platform,
         python=python,
         glibc=glibc,
-        base=BaseImage(reference=base[0], digest=base[1]) if base else None,
+        base=thaw_base(base) if base else None,
         conda=tuple(
             CondaPackage(
                 name=name, version=version, build=build, url=url, sha256=sha256, size=size
@@ -124,4 +129,12 @@ def _thaw_platform(
             )
             for name, version, architecture, path, sha256, size in debian
         ),
+        sources=tuple(_thaw_row(Source, row) for row in built[0]),
+        trees=tuple(_thaw_row(LocalTree, row) for row in built[1]),
+        build=tuple(_thaw_row(Wheel, row) for row in built[2]),
     )  # fmt: skip
+
+
+def _thaw_row(kind: type[_T], row: list[Any]) -> _T:
+    """Build one of what few locks have, and those only a few of."""
+    return kind(**dict(zip(COLUMNS[kind], row, strict=True)))

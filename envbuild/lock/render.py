@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
-from envbuild.lock.model import LOCK_VERSION, Artifact, Lock, PlatformLock
-from envbuild.lock.rows import COLUMNS, digest_content, digest_lock, sort_rows
+from envbuild.lock.model import LOCK_VERSION, Lock, PlatformLock
+from envbuild.lock.rows import COLUMNS, Item, digest_content, digest_lock, freeze_base, sort_rows
 
 __all__ = ["render_lock"]
 
@@ -52,18 +52,20 @@ def _platform(lock: PlatformLock, content: str) -> str:
         f"glibc = {_quote(lock.glibc)}",
     ]
     if lock.base:
-        pairs = [("reference", lock.base.reference), ("digest", lock.base.digest)]
-        lines.append(f"base = {_inline(pairs)}")
+        lines.append(f"base = {_inline(freeze_base(lock.base).items())}")
     lines += [
         f"content = {_quote(content)}",
         *_array("debian", lock.debian),
         *_array("conda", lock.conda),
         *_array("wheels", lock.wheels),
     ]
+    for title, items in (("sources", lock.sources), ("trees", lock.trees), ("build", lock.build)):
+        if items:
+            lines += _array(title, items)
     return "\n".join(lines) + "\n"
 
 
-def _array(title: str, artifacts: tuple[Artifact, ...]) -> Iterator[str]:
+def _array(title: str, artifacts: tuple[Item, ...]) -> Iterator[str]:
     if not artifacts:
         yield f"{title} = []"
         return
@@ -74,11 +76,16 @@ def _array(title: str, artifacts: tuple[Artifact, ...]) -> Iterator[str]:
     yield "]"
 
 
-def _inline(pairs: Iterable[tuple[str, str | int]]) -> str:
-    return "{ " + ", ".join(f"{_key(key)} = {_value(value)}" for key, value in pairs) + " }"
+def _inline(pairs: Iterable[tuple[str, Any]]) -> str:
+    inner = ", ".join(f"{_key(key)} = {_value(value)}" for key, value in pairs)
+    return f"{{ {inner} }}" if inner else "{}"
 
 
-def _value(value: str | int) -> str:
+def _value(value: str | int | Mapping[str, str]) -> str:
+    if isinstance(value, Mapping):
+        return _inline(sorted(value.items()))
+    if isinstance(value, bool):
+        return str(value).lower()
     return _quote(value) if isinstance(value, str) else str(value)
 
 

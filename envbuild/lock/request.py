@@ -79,6 +79,8 @@ def _pip(pip: Pip) -> object:
         "index-url": None if pip.index_url is None else _address(pip.index_url),
         "extra-index-urls": [_address(url) for url in pip.extra_index_urls],
         "resolver": pip.resolver,
+        "build-from-source": _unordered(pip.build_from_source, normalise_name),
+        "local": _unordered(pip.local, str.strip),
     }
 
 

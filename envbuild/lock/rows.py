@@ -5,39 +5,58 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 
 from envbuild.kit.canonical import digest_json
 from envbuild.lock.model import (
     LOCK_VERSION,
     Artifact,
+    BaseFacts,
+    BaseImage,
     CondaPackage,
     DebianPackage,
+    LocalTree,
     Lock,
     PlatformLock,
+    Source,
     Wheel,
 )
 
-__all__ = ["COLUMNS", "Row", "digest_content", "digest_lock", "order_lock", "sort_rows"]
+__all__ = [
+    "COLUMNS",
+    "Item",
+    "Row",
+    "digest_content",
+    "digest_lock",
+    "freeze_base",
+    "order_lock",
+    "sort_rows",
+    "thaw_base",
+]
 
 Row = tuple[str | int, ...]
 
-COLUMNS: Final[dict[type[Artifact], tuple[str, ...]]] = {
+Item = Artifact | LocalTree | Source
+"""What a platform has lists of."""
+
+COLUMNS: Final[dict[type[Item], tuple[str, ...]]] = {
     DebianPackage: ("name", "version", "architecture", "path", "sha256", "size"),
     CondaPackage: ("name", "version", "build", "url", "sha256", "size"),
     Wheel: ("name", "version", "filename", "sha256", "size"),
+    Source: ("wheel", "kind", "place", "pin", "reference", "subdirectory", "requires"),
+    LocalTree: ("name", "path", "needs", "config", "requires"),
 }
 """The columns of each kind of artifact, in the order in which the lockfile has them."""
 
 _GET: Final = {kind: attrgetter(*columns) for kind, columns in COLUMNS.items()}
 
 
-def _row(artifact: Artifact) -> Row:
+def _row(artifact: Item) -> Row:
     row: Row = _GET[type(artifact)](artifact)
     return row
 
 
-def sort_rows(artifacts: Iterable[Artifact]) -> list[Row]:
+def sort_rows(artifacts: Iterable[Item]) -> list[Row]:
     """Return one row for each artifact (all of one kind), in the one order they have in a lock."""
     return sorted(map(_row, artifacts))
 
@@ -58,6 +77,38 @@ def _order_platform(lock: PlatformLock) -> PlatformLock:
         debian=tuple(sorted(lock.debian, key=_row)),
         conda=tuple(sorted(lock.conda, key=_row)),
         wheels=tuple(sorted(lock.wheels, key=_row)),
+        sources=tuple(sorted(lock.sources, key=_row)),
+        trees=tuple(sorted(lock.trees, key=_row)),
+        build=tuple(sorted(lock.build, key=_row)),
+    )
+
+
+def freeze_base(base: BaseImage) -> dict[str, Any]:
+    """Return a base as values for JSON."""
+    facts = base.facts
+    return {
+        "reference": base.reference,
+        "digest": base.digest,
+        "system": facts.system,
+        "libc": facts.libc,
+        "libc-version": facts.libc_version,
+        "shell": facts.shell,
+        "pythons": dict(facts.pythons),
+    }
+
+
+def thaw_base(value: Mapping[str, Any]) -> BaseImage:
+    """Return the base that `freeze_base` gave the values of."""
+    return BaseImage(
+        reference=value["reference"],
+        digest=value["digest"],
+        facts=BaseFacts(
+            system=value["system"],
+            libc=value["libc"],
+            libc_version=value["libc-version"],
+            shell=value["shell"],
+            pythons=tuple(sorted(value["pythons"].items())),
+        ),
     )
 
 
@@ -69,10 +120,13 @@ def digest_content(lock: PlatformLock) -> str:
             "platform": lock.platform,
             "python": lock.python,
             "glibc": lock.glibc,
-            "base": [lock.base.reference, lock.base.digest] if lock.base else None,
+            "base": freeze_base(lock.base) if lock.base else None,
             "debian": sort_rows(lock.debian),
             "conda": sort_rows(lock.conda),
             "wheels": sort_rows(lock.wheels),
+            "sources": sort_rows(lock.sources),
+            "trees": sort_rows(lock.trees),
+            "build": sort_rows(lock.build),
         }
     )
 

@@ -16,6 +16,7 @@ from envbuild.kit.files import remove_abandoned
 from envbuild.kit.places import Cache
 from envbuild.kit.progress import Progress
 from envbuild.lock.model import Wheel
+from envbuild.lock.origins import NOWHERE, Origins, Shop
 from envbuild.lock.pip_download import Batch, download_batches
 from envbuild.lock.pip_indexes import find_indexes
 from envbuild.spec.model import EnvSpec
@@ -38,18 +39,29 @@ def fetch_wheels(
     cache: Cache,
     progress: Progress,
     task: str,
+    origins: Origins = NOWHERE,
 ) -> Mapping[str, Path]:
     """Return each wheel's file in `cache.packages`, by SHA-256 (hex).
 
     A file gets there only whole and with the right hash, so one that is there with the right size
-    is taken. The others are downloaded from the indexes of `spec` on this machine.
+    is taken. The others are downloaded from the indexes of `spec` on this machine, apart from
+    those that `origins` knows another source of: a file of the repository is copied, and what was
+    built is built again.
 
     Raises `LockError`: `lock.artifact-gone` (no index has the file any more),
     `lock.hash-mismatch` (what it has under that name is something else), `lock.wrong-size`,
-    `lock.index`.
+    `lock.index`; and `pip.*` for what comes from elsewhere (`source_again.get_again`).
     """
     places = {wheel.sha256: _place(cache, wheel) for wheel in wheels}
     missing = [wheel for wheel in wheels if not _is_there(places[wheel.sha256], wheel.size)]
+    elsewhere = [wheel for wheel in missing if wheel.sha256 in origins.sources]
+    if elsewhere:
+        from envbuild.lock.source_again import get_again
+
+        shop = Shop(spec=spec, minor=python_minor, cache=cache, progress=progress, task=task)
+        for wheel in elsewhere:
+            get_again(wheel, origins, shop=shop, platform=platform)
+        missing = [wheel for wheel in missing if wheel.sha256 not in origins.sources]
     if not missing:
         return places
     indexes = find_indexes(spec, logs=cache.logs)

@@ -13,6 +13,8 @@ from typing import Final, Literal, cast
 
 import pytest
 
+from envbuild.kit.places import Cache
+from envbuild.lock.model import PlatformLock
 from envbuild.lock.pip import PipSolution, resolve_pip
 from envbuild.lock.upgrade import Upgrade
 from envbuild.spec.model import EnvSpec, Pip
@@ -75,8 +77,12 @@ class Bench:
     runs: int = 0
 
     @property
+    def cache(self) -> Cache:
+        return Cache(root=self.root / "cache")
+
+    @property
     def logs(self) -> Path:
-        return self.root / "logs"
+        return self.cache.logs
 
     def resolve(
         self,
@@ -90,6 +96,9 @@ class Bench:
         upgrade: Upgrade | None = None,
         index_url: str | None = "",
         extra: tuple[str, ...] = (),
+        build: tuple[str, ...] = (),
+        local: tuple[str, ...] = (),
+        old: PlatformLock | None = None,
     ) -> PipSolution:
         """Lock `requirements` as environment `cpu`; `index_url` "" is the rig's index."""
         self.runs += 1
@@ -97,6 +106,8 @@ class Bench:
             dependencies=requirements,
             index_url=self.index.url if index_url == "" else index_url,
             extra_index_urls=extra,
+            build_from_source=build,
+            local=local,
             resolver=cast("Literal['pip-tools', 'uv']", resolver),
         )
         return resolve_pip(
@@ -108,9 +119,11 @@ class Bench:
             previous=previous,
             upgrade=upgrade or Upgrade(),
             work=self.root / f"work-{self.runs}",
-            logs=self.logs,
+            cache=self.cache,
             progress=self.heard,
             task="cpu",
+            root=self.root,
+            old=old,
         )
 
     def pins(self, *requirements: str, **options: object) -> dict[str, str]:

@@ -1,0 +1,114 @@
+"""Gets a locked wheel again that no index has: from the repository, or from its locked source."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from envbuild.errors import LockError
+from envbuild.kit.canonical import digest_file
+from envbuild.lock.built import Built, Order, build_once, keep_file
+from envbuild.lock.model import Source, Wheel
+from envbuild.lock.origins import Origins, Shop
+from envbuild.lock.pip_indexes import find_indexes
+from envbuild.lock.pip_job import PipJob
+from envbuild.lock.source import find_file, order_git, order_sdist
+from envbuild.lock.source_tree import find_requires
+from envbuild.lock.upgrade import Upgrade
+from envbuild.lock.wheel_choice import MACOS
+from envbuild.spec.formats import Direct, parse_direct
+from envbuild.spec.platforms import Platform, find_host_platform
+
+__all__ = ["get_again"]
+
+
+def get_again(wheel: Wheel, origins: Origins, *, shop: Shop, platform: Platform) -> Path:
+    """Put `wheel` into the cache and return its file; `origins` has its source.
+
+    Raises `LockError`: `pip.wheel-missing` and `pip.wheel-changed` for a file of the repository,
+    `pip.source-foreign` for what only another kind of machine can build, `pip.rebuild-differs`
+    for a build that gave something else, `pip.source-gone`, `pip.source-changed`, `pip.git`, and
+    what building raises.
+    """
+    source = origins.sources[wheel.sha256]
+    if source.kind == "file":
+        return _copy(wheel, source, origins, shop)
+    _check_host(wheel, shop, platform)
+    with tempfile.TemporaryDirectory(prefix="envbuild-again-") as folder:
+        order = _order(wheel, source, origins, shop, platform, Path(folder))
+        built = build_once(order, shop, requires=find_requires(origins.build, source.requires))
+    return _compare(wheel, built, shop)
+
+
+def _copy(wheel: Wheel, source: Source, origins: Origins, shop: Shop) -> Path:
+    if origins.root is None:
+        raise ValueError("a wheel of the repository is wanted, but no repository is known")
+    file = find_file(origins.root, source.place, task=shop.task)
+    if digest_file(file) != f"sha256:{wheel.sha256}":
+        raise LockError(
+            "pip.wheel-changed",
+            f"`{source.place}` is not the file that was locked for `{shop.task}`",
+            hint=f"restore it with `git checkout -- {source.place}`; "
+            f"to lock what is there now, run `nox -s lock -- {shop.task}`",
+        )
+    return keep_file(file, wheel, shop.cache)
+
+
+def _check_host(wheel: Wheel, shop: Shop, platform: Platform) -> None:
+    pure = wheel.filename.endswith("-any.whl")
+    if pure or find_host_platform() == platform:
+        return
+    raise LockError(
+        "pip.source-foreign",
+        f"`{wheel.filename}` of `{shop.task}` is built from source, and only a machine of "
+        f"`{platform.subdir}` can build it",
+        hint=f"run `nox -s build-env -- {shop.task} --push` on such a machine: others take its "
+        "layer from the registry",
+    )
+
+
+def _order(
+    wheel: Wheel, source: Source, origins: Origins, shop: Shop, platform: Platform, folder: Path
+) -> Order:
+    if source.kind == "git":
+        return order_git(_find_direct(wheel, source, shop), source.pin, logs=shop.cache.logs)
+    from envbuild.lock.build_sdist import find_sdist
+
+    job = PipJob(
+        task=shop.task, requirements=(), platform=platform, python=origins.python or shop.minor,
+        glibc=origins.glibc, macos=MACOS, constraints={}, kept=(), upgrade=Upgrade(),
+        indexes=find_indexes(shop.spec, logs=shop.cache.logs), work=folder, logs=shop.cache.logs,
+        progress=shop.progress,
+    )  # fmt: skip
+    file = find_sdist(job, wheel.name, wheel.version, filename=source.place)
+    if file.sha256 != source.pin:
+        raise LockError(
+            "pip.source-changed",
+            f"what the index has as `{source.place}` is not what was locked for `{shop.task}`: "
+            "its SHA-256 differs",
+            hint="find out who changed it; to lock what the index has now, run "
+            f"`nox -s lock -- {shop.task} --upgrade-package {wheel.name}`",
+        )
+    return order_sdist(job, file, packages=shop.cache.packages)
+
+
+def _find_direct(wheel: Wheel, source: Source, shop: Shop) -> Direct:
+    """Return the spec's requirement, which has the credentials; a lock never does."""
+    found = filter(None, map(parse_direct, shop.spec.pip.dependencies))
+    for direct in found:
+        if direct.kind == "git" and direct.name == wheel.name:
+            return direct
+    return Direct(kind="git", name=wheel.name, url=source.place, subdirectory=source.subdirectory)
+
+
+def _compare(wheel: Wheel, built: Built, shop: Shop) -> Path:
+    if built.contents.wheel.sha256 == wheel.sha256:
+        return built.path
+    raise LockError(
+        "pip.rebuild-differs",
+        f"`{wheel.filename}` of `{shop.task}` was built from its locked source again, and came out "
+        "as other bytes than were locked",
+        hint=f"run `nox -s build-env -- {shop.task} --push` on the machine that locked it: others "
+        "take its layer from the registry; or lock this build: "
+        f"`nox -s lock -- {shop.task} --upgrade-package {wheel.name}`",
+    )
