@@ -43,6 +43,7 @@ class _Job:
     size: int
     progress: Progress
     task: str
+    shown: str
     pool: urllib3.PoolManager | None
     patience: Patience
 
@@ -72,6 +73,7 @@ def fetch_file(
     size: int = 0,
     progress: Progress | None = None,
     task: str = "",
+    shown: str = "",
     pool: urllib3.PoolManager | None = None,
     patience: Patience | None = None,
 ) -> Path:
@@ -79,7 +81,7 @@ def fetch_file(
 
     If it is there with that hash, nothing is done. Else `urls` (http, https or file; `${VAR}` and
     `user:password@` allowed) are tried in order, each several times where that may help. `size`
-    in bytes is for the progress only. Safe in several threads and processes at once.
+    in bytes and the name `shown` are for the progress only. Safe in several threads and processes at once.
 
     Raises `EnvbuildError`: `fetch.gone` (no place has the file), `fetch.hash-mismatch`,
     `fetch.unauthorised`, `fetch.failed`, `credential.unset`, `disk.full`, `disk.refused`.
@@ -93,6 +95,7 @@ def fetch_file(
         size=size,
         progress=progress or Silent(),
         task=task or target.name,
+        shown=shown or target.name,
         pool=pool,
         patience=patience or Patience(),
     )
@@ -127,7 +130,7 @@ def _download(job: _Job, url: str) -> None:
             digest.update(chunk)
             file.write(chunk)
             done += len(chunk)
-            job.progress.update(job.task, f"downloading {job.target.name}", done, job.size)
+            job.progress.update(job.task, f"downloading {job.shown}", done, job.size)
         got = digest.hexdigest()
         if got != job.sha256:
             raise _Failed("fetch.hash-mismatch", f"is `{got}` there, not `{job.sha256}`")

@@ -205,7 +205,7 @@ def _find_index(
     try:
         fetch_file(
             urls, sha256=packed.sha256, target=download, size=packed.size,
-            progress=progress, task=task,
+            progress=progress, task=task, shown=_say_index(source.suite, folder),
         )  # fmt: skip
         _unpack(download, suffix, plain, target)
     except EnvbuildError as error:
@@ -213,6 +213,12 @@ def _find_index(
     finally:
         download.unlink(missing_ok=True)
     return target
+
+
+def _say_index(suite: str, folder: str) -> str:
+    """Return such as `bookworm/main amd64 Packages`, as apt says it."""
+    component, _, architecture = folder.rpartition("/binary-")
+    return f"{suite}/{component} {architecture} Packages"
 
 
 def _unpack(download: Path, suffix: str, plain: ReleaseFile, target: Path) -> None:

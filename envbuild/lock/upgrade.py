@@ -11,9 +11,12 @@ __all__ = ["Upgrade"]
 class Upgrade:
     """Which pins of the previous lock to forget; by default each stays where the request allows.
 
-    `everything` forgets them all. `packages` are names as the lock has them: those of conda, pip
-    and Debian alike. What a moved package needs may have to move with it.
+    `everything` forgets them all. `base` forgets what the environment stands on, and nothing else:
+    the digest of a registry's image, or the Debian packages of `debian:SUITE`. `packages` are names
+    as the lock has them: those of conda, pip and Debian alike. What a moved package needs may have
+    to move with it.
     """
 
     everything: bool = False
+    base: bool = False
     packages: frozenset[str] = frozenset()

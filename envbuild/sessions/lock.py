@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from envbuild.errors import LockError
 from envbuild.kit.files import exclusive
 from envbuild.kit.progress import Progress
+from envbuild.lock.base_rules import check_bases
 from envbuild.lock.changes import Change, diff_locks
 from envbuild.lock.files import load_lock, read_siblings, write_lock
 from envbuild.lock.freshness import find_staleness
@@ -20,7 +21,7 @@ from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import print_table, show_progress
 from envbuild.sessions.many import run_many
 
-__all__ = ["run"]
+__all__ = ["lock_one", "print_changes", "run"]
 
 
 def run(context: Context) -> None:
@@ -34,17 +35,26 @@ def run(context: Context) -> None:
         "--upgrade-package", action="append", default=[], metavar="PACKAGE",
         help="take the newest of this package only (may be given more than once)",
     )  # fmt: skip
+    parser.add_argument(
+        "--upgrade-base", action="store_true",
+        help="take the newest base (a registry's image, or the packages of `debian:SUITE`) and "
+        "leave all packages on top of it as they are",
+    )  # fmt: skip
     arguments = parser.parse_args(context.arguments)
-    upgrade = Upgrade(everything=arguments.upgrade, packages=frozenset(arguments.upgrade_package))
+    upgrade = Upgrade(
+        everything=arguments.upgrade,
+        base=arguments.upgrade_base,
+        packages=frozenset(arguments.upgrade_package),
+    )
     names = context.select(arguments.names)
     with show_progress() as progress:
         upgrades = dict.fromkeys(names, upgrade)
         if upgrade.packages and not arguments.names:
             upgrades = _share_out(context, names, upgrade)
         moved = run_many(
-            names, lambda name: _lock(context, name, upgrades[name], progress), progress=progress
+            names, lambda name: lock_one(context, name, upgrades[name], progress), progress=progress
         )
-    _print_changes(moved)
+    print_changes(moved)
 
 
 def _share_out(context: Context, names: Sequence[str], upgrade: Upgrade) -> dict[str, Upgrade]:
@@ -69,21 +79,21 @@ def _find_packages(context: Context, name: str) -> frozenset[str]:
     return frozenset(a.name for part in lock.platforms.values() for a in part.artifacts)
 
 
-def _lock(context: Context, name: str, upgrade: Upgrade, progress: Progress) -> tuple[Change, ...]:
+def lock_one(
+    context: Context, name: str, upgrade: Upgrade, progress: Progress
+) -> tuple[Change, ...]:
+    """Make the lock of one environment, unless there is nothing to do; return what moved."""
     spec = context.load(name)
     folder = context.repository.lock_folder(name)
     with exclusive(context.root / ".envbuild" / "locking" / f"{name}.lock"):
         old = _load_old(context, name, progress)
-        if (
-            old
-            and not (upgrade.everything or upgrade.packages)
-            and not find_staleness(spec, old.lock)
-        ):
+        if old and upgrade == Upgrade() and not find_staleness(spec, old.lock, root=context.root):
+            check_bases(spec, old.lock)
             progress.finish(name, "lock is up to date")
             return ()
         made = make_lock(
             name, spec, old=old, upgrade=upgrade, settings=context.settings,
-            cache=context.cache, progress=progress,
+            cache=context.cache, progress=progress, root=context.root,
         )  # fmt: skip
         written = write_lock(folder, made.lock, name=name, files=made.files)
     changes = diff_locks(old.lock if old else None, made.lock)
@@ -99,7 +109,7 @@ def _load_old(context: Context, name: str, progress: Progress) -> Made | None:
         return Made(lock=lock, files=read_siblings(folder, lock))
     except LockError as error:
         if error.code != "lock.missing":
-            progress.note(f"{name}: {error.message}; locking it anew")
+            progress.note(f"{name}: {error.message}; locking it anew, so no version is kept")
         return None
 
 
@@ -115,7 +125,8 @@ _SHOWN = 40
 """Rows of the table of changes for one environment; a first lock would fill the screen."""
 
 
-def _print_changes(moved: dict[str, tuple[Change, ...]]) -> None:
+def print_changes(moved: dict[str, tuple[Change, ...]]) -> None:
+    """Print a table of what moved, by environment; nothing where nothing did."""
     header = ("environment", "package", "change", "from", "to", "platforms")
     rows: list[tuple[str, ...]] = []
     for name, changes in moved.items():

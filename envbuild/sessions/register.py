@@ -16,6 +16,7 @@ __all__ = ["SESSIONS", "register"]
 
 SESSIONS: Final = {
     "lock": ("lock", "Resolve environments into lockfiles."),
+    "rebase": ("rebase", "Put environments on the newest base; their own layers stay."),
     "check": ("check", "Check that every lockfile is up to date; no network, no solve."),
     "build-env": ("build", "Build the image of each environment, if it isn't there already."),
     "train": ("train", "Run an environment's training script in its image."),

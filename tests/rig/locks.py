@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from envbuild.kit.canonical import digest_bytes
 from envbuild.lock.model import (
+    BaseFacts,
     BaseImage,
     CondaPackage,
     DebianPackage,
@@ -42,7 +43,17 @@ __all__ = [
     "wheels",
 ]
 
-BASE = BaseImage(reference="registry.example.com/base:1", digest="sha256:" + "b" * 64)
+BASE = BaseImage(
+    reference="registry.example.com/base:1",
+    digest="sha256:" + "b" * 64,
+    facts=BaseFacts(
+        system="debian 12",
+        libc="glibc",
+        libc_version="2.36",
+        shell=True,
+        pythons=(("/usr/local/bin/python3", "3.11.9"), ("/usr/local/bin/python3.11", "3.11.9")),
+    ),
+)
 
 FILES = {
     "conda-lock.yml": b"version: 1\npackage: []\n",
@@ -155,7 +166,15 @@ debian_packages = st.builds(
     size=_sizes,
 )
 artifacts = st.one_of(conda_packages, wheels, debian_packages)
-bases = st.none() | st.builds(BaseImage, reference=_texts, digest=_digests)
+_facts = st.builds(
+    BaseFacts,
+    system=_texts,
+    libc=_texts,
+    libc_version=_texts,
+    shell=st.booleans(),
+    pythons=st.dictionaries(_texts, _texts, max_size=3).map(lambda d: tuple(sorted(d.items()))),
+)
+bases = st.none() | st.builds(BaseImage, reference=_texts, digest=_digests, facts=_facts)
 
 
 def _several(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:

@@ -1,0 +1,41 @@
+"""`nox -s rebase`: puts environments on the newest base, under the packages that they have."""
+
+from __future__ import annotations
+
+from envbuild.kit.progress import Progress
+from envbuild.lock.changes import Change
+from envbuild.lock.files import load_lock
+from envbuild.lock.freshness import check_not_stale
+from envbuild.lock.upgrade import Upgrade
+from envbuild.sessions import build
+from envbuild.sessions.context import Context, make_parser
+from envbuild.sessions.display import show_progress
+from envbuild.sessions.lock import lock_one, print_changes
+from envbuild.sessions.many import run_many
+
+__all__ = ["run"]
+
+
+def run(context: Context) -> None:
+    """Lock the base anew, then build; nothing is resolved, and no package's layer made again."""
+    parser = make_parser(
+        context,
+        "Take the newest base (a registry's image, or the packages of `debian:SUITE`), leave all "
+        "packages on top of it as they are locked, and build; all environments by default.",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="environment in `envs/`")
+    parser.add_argument("--push", action="store_true", help="push to the configured registry")
+    arguments = parser.parse_args(context.arguments)
+    names = context.select(arguments.names)
+    with show_progress() as progress:
+        moved = run_many(names, lambda name: _refresh(context, name, progress), progress=progress)
+    print_changes(moved)
+    words = (*names, "--push") if arguments.push else tuple(names)
+    build.run(Context(name=context.name, root=context.root, arguments=words))
+
+
+def _refresh(context: Context, name: str, progress: Progress) -> tuple[Change, ...]:
+    """Lock the base anew; a lock that is stale for other reasons is not touched."""
+    lock = load_lock(context.repository.lock_folder(name), name=name, cache=context.cache)
+    check_not_stale(context.load(name), lock, name=name, root=context.root)
+    return lock_one(context, name, Upgrade(base=True), progress)
