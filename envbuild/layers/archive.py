@@ -13,9 +13,10 @@ from typing import IO, Final, cast
 from envbuild.errors import EnvbuildError, ImageError
 from envbuild.layers.entry import Body, Piece
 
-__all__ = ["Archive", "Spool", "body_of_bytes", "body_of_stretch"]
+__all__ = ["STEP", "Archive", "Spool", "body_of_bytes", "body_of_stretch"]
 
-_STEP: Final = 256 << 10
+STEP: Final = 256 << 10
+"""Bytes that are read at a time."""
 
 
 class Archive:
@@ -45,7 +46,7 @@ class Archive:
     def stream(self, offset: int, size: int) -> Iterator[bytes]:
         """Yield `size` bytes from `offset` in steps of constant size."""
         while size > 0:
-            step = min(size, _STEP)
+            step = min(size, STEP)
             yield self.read(offset, step)
             offset += step
             size -= step
@@ -87,7 +88,7 @@ class Spool(Archive):
 
     def open(self) -> IO[bytes]:
         """Return a reader of its own position, to be closed by the caller."""
-        return os.fdopen(os.dup(self._handle), "rb", buffering=_STEP)
+        return os.fdopen(os.dup(self._handle), "rb", buffering=STEP)
 
 
 def _open_nameless(folder: Path | None) -> IO[bytes]:

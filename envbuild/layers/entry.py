@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,10 +16,11 @@ class Piece:
     `size` (bytes) and `crc32` are those of the plain content, which a zip's directory has; the
     layer writer inflates a deflated piece to check both, and splices the stream. A plain piece
     may leave them out (0). `sha256` is the plain content's, 32 bytes, where the archive says; it
-    is checked where that is cheap. `source` names member and archive for messages.
+    is checked where that is cheap. `source` names member and archive for messages. `data` may be
+    read once only.
     """
 
-    data: Iterator[bytes]
+    data: Iterable[bytes]
     deflated: bool = False
     size: int = 0
     crc32: int = 0

@@ -8,13 +8,15 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 __all__ = ["Row", "decode_sha256", "make_row", "parse_record", "render_record"]
 
+_STANDARD: Final = str.maketrans("-_", "+/")
+"""From the URL-safe alphabet of base64 to the usual one."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
+
+class Row(NamedTuple):
     """One row: a path (relative to site-packages once installed), `algorithm=hash`, bytes."""
 
     path: str
@@ -36,7 +38,7 @@ def parse_record(data: bytes) -> Mapping[str, Row]:
         if not cells:
             continue
         path, digest, size = [*cells, "", ""][:3]
-        row = Row(path=path, digest=digest, size=size)
+        row = Row(path, digest, size)
         if rows.setdefault(path, row) != row:
             raise ValueError(f"`{path}` is listed twice")
     return rows
@@ -52,8 +54,7 @@ def render_record(rows: Iterable[Row]) -> bytes:
     """Return the rows as a RECORD, sorted by path."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    for row in sorted(rows, key=lambda row: row.path):
-        writer.writerow((row.path, row.digest, row.size))
+    writer.writerows(sorted(rows))
     return text.getvalue().encode()
 
 
@@ -63,7 +64,7 @@ def decode_sha256(row: Row) -> bytes:
     if algorithm != "sha256":
         return b""
     try:
-        raw = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4))
+        raw = binascii.a2b_base64(text.translate(_STANDARD) + "=" * (-len(text) % 4))
     except (binascii.Error, ValueError):
         return b""
     return raw if len(raw) == hashlib.sha256().digest_size else b""

@@ -11,7 +11,7 @@ import re
 import stat
 import struct
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Final
 from isal import isal_zlib
 
 from envbuild.errors import ImageError
-from envbuild.layers.archive import Archive, body_of_bytes
+from envbuild.layers.archive import STEP, Archive, body_of_bytes
 from envbuild.layers.entry import Entry, Piece
 from envbuild.layers.gzip import StreamError, inflate_whole
 from envbuild.layers.record import Row, decode_sha256, make_row, parse_record, render_record
@@ -45,7 +45,11 @@ the whole wheel must do: a second hash of everything would cost a sixth of a bui
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f]")
 _ENCRYPTED: Final = 0x1
+_UNCLEAN: Final = re.compile(r"/\.?/")
 _LOCAL_HEADER: Final = struct.Struct("<4s22xHH")
+_AHEAD: Final = 32
+"""Bytes of a local header's extra field that are counted on. What follows the last member, the
+directory and its end, is longer than that."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -249,6 +253,8 @@ def _name_for_python(
 
 def _is_old_wrapper(name: str, commands: Mapping[str, EntryPoint]) -> bool:
     """Tell whether a script is what setuptools once made for an entry point; pip skips these."""
+    if ".data/scripts/" not in name:
+        return False
     parts = name.split("/")
     if not (len(parts) > 2 and parts[0].endswith(".data") and parts[1] == "scripts"):
         return False
@@ -261,7 +267,8 @@ def _find_target(file: _Zip, name: str, info_folder: str, places: _Places) -> st
     if folder == info_folder and rest in _INSTALL_TIME | {"RECORD"}:
         return None
     if not folder.endswith(".data"):
-        return f"{places.library}/{posixpath.normpath(name)}"
+        clean = posixpath.normpath(name) if _UNCLEAN.search(f"/{name}/") else name
+        return f"{places.library}/{clean}"
     scheme, _, rest = posixpath.normpath(rest).partition("/")
     if scheme not in places.schemes or not rest:
         raise file.bad(f"`{name}` is not in a folder that is known for data")
@@ -326,13 +333,21 @@ def _open_member(file: _Zip, info: zipfile.ZipInfo, row: Row) -> Piece:
     )
 
 
-def _stream_member(file: _Zip, info: zipfile.ZipInfo) -> Iterator[bytes]:
-    """Yield a member's bytes as they are in the zip; its local header says where they begin."""
-    start = info.header_offset
-    magic, name, extra = _LOCAL_HEADER.unpack(file.archive.read(start, _LOCAL_HEADER.size))
+def _stream_member(file: _Zip, info: zipfile.ZipInfo) -> Iterable[bytes]:
+    """Return a member's bytes as they are in the zip; its local header says where they begin.
+
+    One that is not big is read with its header at once: a wheel has thousands.
+    """
+    start, size = info.header_offset, info.compress_size
+    ahead = len(info.filename) + _AHEAD + size if size <= STEP else 0
+    head = file.archive.read(start, _LOCAL_HEADER.size + ahead)
+    magic, name, extra = _LOCAL_HEADER.unpack_from(head)
     if magic != b"PK\3\4":
         raise file.bad(f"`{info.filename}` is not where the zip's directory says")
-    return file.archive.stream(start + _LOCAL_HEADER.size + name + extra, info.compress_size)
+    begin = _LOCAL_HEADER.size + name + extra
+    if begin + size <= len(head):
+        return (head[begin : begin + size],)
+    return file.archive.stream(start + begin, size)
 
 
 def _peek(file: _Zip, info: zipfile.ZipInfo) -> bytes:

@@ -89,7 +89,7 @@ class _Layer:
             except StreamError as error:
                 raise _bad_content(entry, piece, error) from None
             if size % BLOCK:
-                self._gather(_ZEROS[size % BLOCK :])
+                self._gathered += _ZEROS[size % BLOCK :]
 
     def finish(self) -> LayerFacts:
         self._gather(END)
@@ -112,6 +112,9 @@ class _Layer:
             raise StreamError("has another checksum")
 
     def _add_deflated(self, piece: Piece) -> None:
+        if piece.size <= _WHOLE:
+            self._gather(_inflate_whole(piece)[1])
+            return
         for _, plain in _inflate(piece):
             self._gather(plain)
 
@@ -155,10 +158,24 @@ class _GzipLayer(_Layer):
             return
         self._close_chunk()
         self._emit(HEADER)
-        for stream, plain in _inflate(piece):
+        if piece.size <= _WHOLE:
+            stream, plain = _inflate_whole(piece)
             self._emit(stream)
             self._count(plain)
+        else:
+            for stream, plain in _inflate(piece):
+                self._emit(stream)
+                self._count(plain)
         self._emit(render_trailer(piece.crc32, piece.size))
+
+
+def _inflate_whole(piece: Piece) -> tuple[bytes, bytes]:
+    """Return the stream and the plain bytes of a piece that is not big, checked."""
+    stream = b"".join(piece.data)
+    plain = inflate_whole(stream, piece.size, piece.crc32)
+    if piece.sha256 and hashlib.sha256(plain).digest() != piece.sha256:
+        raise StreamError("has another SHA-256 than its archive's RECORD says")
+    return stream, plain
 
 
 def _inflate(piece: Piece) -> Iterator[tuple[bytes, bytes]]:
@@ -166,13 +183,6 @@ def _inflate(piece: Piece) -> Iterator[tuple[bytes, bytes]]:
 
     A step's plain bytes need not be those that its bytes of the stream stand for.
     """
-    if piece.size <= _WHOLE:
-        stream = b"".join(piece.data)
-        plain = inflate_whole(stream, piece.size, piece.crc32)
-        if piece.sha256 and hashlib.sha256(plain).digest() != piece.sha256:
-            raise StreamError("has another SHA-256 than its archive's RECORD says")
-        yield stream, plain
-        return
     inflater = Inflater(size=piece.size, crc32=piece.crc32)
     for stream in piece.data:
         plains = inflater.feed(stream)
