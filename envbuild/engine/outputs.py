@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import shutil
 import tarfile
@@ -9,14 +10,14 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from envbuild.engine.archive import unpack_tar
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
-__all__ = ["Collected", "fetch_output", "read_small_file"]
+__all__ = ["Collected", "PieceStream", "fetch_output", "open_archive", "read_small_file"]
 
 _PIECE: Final = 1 << 20
 _SMALL: Final = 1 << 20
@@ -30,8 +31,8 @@ class Collected:
     notes: tuple[str, ...] = ()
 
 
-class _Stream(io.RawIOBase):
-    """The pieces that the engine sends, as a file to read from."""
+class PieceStream(io.RawIOBase):
+    """Pieces of bytes as they come, as a file to read from."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -50,6 +51,19 @@ class _Stream(io.RawIOBase):
         buffer[:count] = self._rest[:count]
         self._rest = self._rest[count:]
         return count
+
+
+@contextlib.contextmanager
+def open_archive(client: DockerClient, container: str, path: str) -> Iterator[IO[bytes]]:
+    """Give the tar of the file or folder `path`, to read once from its beginning.
+
+    Raises the SDK's `NotFound` where there is none.
+    """
+    pieces, _ = client.api.get_archive(container, path, chunk_size=_PIECE)
+    with io.BufferedReader(PieceStream(iter(pieces)), _PIECE) as stream:
+        yield stream
+        while stream.read(_PIECE):  # to its end, so that the connection can be used again
+            pass
 
 
 def fetch_output(client: DockerClient, container: str, path: str, target: Path) -> Collected:
@@ -79,7 +93,7 @@ def fetch_output(client: DockerClient, container: str, path: str, target: Path) 
 
 
 def _unpack(pieces: Iterator[bytes], work: Path) -> tuple[str, ...]:
-    with io.BufferedReader(_Stream(iter(pieces)), _PIECE) as stream:
+    with io.BufferedReader(PieceStream(iter(pieces)), _PIECE) as stream:
         try:
             return unpack_tar(stream, work)
         except tarfile.TarError as error:

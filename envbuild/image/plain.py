@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from envbuild.layers.gzip import pack_member
 from envbuild.layers.plan import CHUNK
+from envbuild.layers.seal import Seal, render_seal
 from envbuild.oci.descriptor import OCI_LAYER_GZIP, Descriptor
 from envbuild.oci.store import Store
 
@@ -27,10 +28,11 @@ class PlainLayer:
     plain_size: int
 
 
-def add_plain_layer(store: Store, pieces: Iterable[bytes]) -> PlainLayer:
+def add_plain_layer(store: Store, pieces: Iterable[bytes], *, key: str = "") -> PlainLayer:
     """Pack the tar that `pieces` are, in constant memory; equal tars give equal blobs.
 
-    Raises what `pieces` raises, and `EnvbuildError` `disk.full`; the store is then as it was.
+    With `key`, the blob is sealed as the layer of that key. Raises what `pieces` raises, and
+    `EnvbuildError` `disk.full`; the store is then as it was.
     """
     digest, size, waiting = hashlib.sha256(), 0, bytearray()
     with store.writer() as blob:
@@ -43,5 +45,8 @@ def add_plain_layer(store: Store, pieces: Iterable[bytes]) -> PlainLayer:
                 del waiting[:CHUNK]
         if waiting:
             blob.write(pack_member(bytes(waiting)))
+        diff_id = f"sha256:{digest.hexdigest()}"
+        if key:
+            blob.write(render_seal(Seal(key=key, diff_id=diff_id, plain_size=size), "gzip"))
     described = Descriptor(media_type=OCI_LAYER_GZIP, digest=blob.digest, size=blob.size)
-    return PlainLayer(blob=described, diff_id=f"sha256:{digest.hexdigest()}", plain_size=size)
+    return PlainLayer(blob=described, diff_id=diff_id, plain_size=size)

@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 from envbuild.identity.recipe import Recipe
 from envbuild.image.config import LAYER_TYPES, Content, Layer
-from envbuild.layers.conda import read_conda, read_history
+from envbuild.layers.conda import LinkPolicy, read_conda, read_history
 from envbuild.layers.deb import read_deb
 from envbuild.layers.debfinish import read_finish
 from envbuild.layers.entry import Entry
@@ -117,6 +117,7 @@ class Workbench:
                 job.files[artifact.sha256],
                 prefix=recipe.prefix,
                 python_minor=recipe.python_minor,
+                link_scripts=recipe.link_scripts,
             )
             if job.kind == "packages":
                 contents.append(_count(artifact, entries))
@@ -128,13 +129,20 @@ class Workbench:
 
 
 def read_artifact(
-    artifact: Artifact, file: Path, *, prefix: str, python_minor: str
+    artifact: Artifact,
+    file: Path,
+    *,
+    prefix: str,
+    python_minor: str,
+    link_scripts: LinkPolicy = "refuse",
 ) -> tuple[Entry, ...]:
     """Return the entries of one artifact at `prefix`."""
     if isinstance(artifact, DebianPackage):
         return read_deb(file, artifact)
     if isinstance(artifact, CondaPackage):
-        return read_conda(file, artifact, prefix=prefix, python_minor=python_minor)
+        return read_conda(
+            file, artifact, prefix=prefix, python_minor=python_minor, link_scripts=link_scripts
+        )
     return read_wheel(file, artifact, prefix=prefix, python_minor=python_minor)
 
 

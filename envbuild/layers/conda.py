@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from posixpath import normpath
-from typing import Final
+from typing import Final, Literal
 
 from envbuild.errors import ImageError
 from envbuild.layers.archive import body_of_bytes, body_of_stretch
@@ -23,7 +23,10 @@ from envbuild.layers.prefix import PrefixTooLongError, replace_in_binary, replac
 from envbuild.layers.scripts import find_root, parse_entry_point, render_conda_script
 from envbuild.lock.model import CondaPackage
 
-__all__ = ["read_conda", "read_history"]
+__all__ = ["LinkPolicy", "read_conda", "read_history"]
+
+LinkPolicy = Literal["refuse", "run", "ignore"]
+"""What becomes of packages that want to run a script when they are installed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +68,7 @@ def read_conda(
     *,
     prefix: str,
     python_minor: str,
+    link_scripts: LinkPolicy = "refuse",
 ) -> tuple[Entry, ...]:
     """Return the entries of `package`, whose file is `archive`, installed into `prefix`.
 
@@ -75,8 +79,12 @@ def read_conda(
     Unlike conda and py-rattler, the record in `conda-meta/` says nothing of this machine, nor of
     where the archive came from: what is installed is a function of the archive alone.
 
+    `link_scripts` says what becomes of a package that wants to run a script when it is installed:
+    it is refused, its script is left for whoever runs it later, or ignored. A `pre-link` script
+    can't run later.
+
     Raises `ImageError`: `layer.bad-conda` for what is no proper package, `layer.link-script` for
-    one that wants to run a script when it is installed, `layer.bad-prefix` for a prefix that its
+    one whose script is refused, `layer.bad-prefix` for a prefix that its
     binaries have no room for, `layer.site-packages` for a Python that looks elsewhere for its
     packages; and `EnvbuildError` `disk.full`.
     """
@@ -99,7 +107,7 @@ def read_conda(
         _add_path(install, path)
     if install.noarch:
         _add_commands(install, link)
-    _check_link_scripts(install, str(index["name"]))
+    _check_link_scripts(install, str(index["name"]), link_scripts)
     _add_record(install, index)
     return tuple(install.entries[path] for path in sorted(install.entries))
 
@@ -128,14 +136,21 @@ def _check_python(install: _Install, index: dict[str, object]) -> None:
         )
 
 
-def _check_link_scripts(install: _Install, name: str) -> None:
-    for kind in ("pre-link", "post-link"):
+def _check_link_scripts(install: _Install, name: str, policy: LinkPolicy) -> None:
+    refused: dict[LinkPolicy, tuple[str, ...]] = {
+        "refuse": ("pre-link", "post-link"),
+        "run": ("pre-link",),
+        "ignore": (),
+    }
+    for kind in refused[policy]:
         if f"bin/.{name}-{kind}.sh" in install.rows:
+            run = "run" if kind == "post-link" else "ignore"
             raise ImageError(
                 "layer.link-script",
                 f"the conda package `{install.archive.package.filename}` wants to run a script "
-                f"when it is installed (`{kind}`), and an image is assembled without running any",
-                hint=f"ask for a build of `{name}` that has none, or for a wheel, in the spec",
+                f"when it is installed (`{kind}`), which the spec does not allow",
+                hint=f"ask for a build of `{name}` that has none, or for a wheel, or set "
+                f'`link-scripts = "{run}"` in the `[conda]` table of the spec',
             )
 
 

@@ -182,6 +182,9 @@ def _make_plans(
     said = {**_say_assembler(recipe), "artifacts": [_say_artifact(a) for a in artifacts]}
     if not all(isinstance(artifact, DebianPackage) for artifact in artifacts):
         said["prefix"] = recipe.prefix
+    if recipe.link_scripts != "refuse" and isinstance(artifacts[0], CondaPackage):
+        # A layer that was made under one policy says nothing of what another one refuses.
+        said["link-scripts"] = recipe.link_scripts
     if any(map(has_python, artifacts)):
         said |= {"python-minor": recipe.python_minor, "bytecode": recipe.bytecode}
     parts = _count_parts(artifacts[0]) if artifacts[0] in big else 1

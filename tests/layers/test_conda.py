@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from envbuild.errors import ImageError
-from envbuild.layers.conda import read_conda, read_history
+from envbuild.layers.conda import LinkPolicy, read_conda, read_history
 from envbuild.layers.entry import Entry
 from envbuild.layers.order import plan_entries
 from envbuild.layers.write import write_layer
@@ -242,6 +242,32 @@ def test_a_link_script_is_refused_by_name(tmp_path: Path, kind: str, folder: str
     assert caught.value.code == "layer.link-script"
     assert "`demo-1.0-0.conda`" in caught.value.message
     assert kind in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("policy", "kind", "taken"),
+    [
+        ("run", "post-link", True),
+        ("run", "pre-link", False),
+        ("ignore", "post-link", True),
+        ("ignore", "pre-link", True),
+    ],
+)
+def test_the_policy_says_which_scripts_are_taken(
+    tmp_path: Path, policy: LinkPolicy, kind: str, taken: bool
+) -> None:
+    path = write_conda(tmp_path, [Member(path=f"bin/.demo-{kind}.sh", data=b"exit 0\n")])
+    facts = describe_conda(path)
+
+    def read() -> tuple[Entry, ...]:
+        return read_conda(path, facts, prefix="/opt/env", python_minor="3.11", link_scripts=policy)
+
+    if taken:
+        assert f"opt/env/bin/.demo-{kind}.sh" in [entry.path for entry in read()]
+        return
+    with pytest.raises(ImageError) as caught:
+        read()
+    assert 'link-scripts = "ignore"' in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("name", ["bin/.demo-pre-unlink.sh", "bin/.other-post-link.sh"])
