@@ -171,9 +171,11 @@ class Connections:
         parts = urlsplit(url)
         place = _find_place(url)
         target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
-        sent = {"User-Agent": _AGENT, **headers}
+        host = parts.netloc.rpartition("@")[2]
+        # Said here, or the standard library would add `:443`, which breaks signed URLs.
+        sent = {"Host": host, "User-Agent": _AGENT, **headers}
         if place.proxy is not None and place.scheme == "http":
-            target = f"http://{parts.netloc.rpartition('@')[2]}{target}"
+            target = f"http://{host}{target}"
             sent |= _authorize(place.proxy)
         connection = self._take(place)
         try:

@@ -187,6 +187,8 @@ class FaultyRegistry(ScriptedServer):
     password: str = field(default_factory=secrets.token_urlsafe)
     anonymous: frozenset[str] = frozenset()
     """Scopes that the token service grants to anybody."""
+    forbidden: frozenset[str] = frozenset()
+    """Repositories that it grants nothing on to anybody."""
     tokens: dict[str, tuple[str, ...]] = field(default_factory=dict)
     upload_host: str = ""
     """Where uploads are to be sent; empty: here, by a relative URL."""
@@ -369,6 +371,7 @@ class FaultyRegistry(ScriptedServer):
             f"{s.rpartition(':')[0]}:{a}" for s in asked for a in s.rpartition(":")[2].split(",")
         }
         token = secrets.token_urlsafe()
+        single = {s for s in single if s.split(":")[1] not in self.forbidden}
         self.tokens[token] = tuple(single if known else single & self.anonymous)
         handler.reply(200, json.dumps({"token": token, "expires_in": 300}).encode())
 
@@ -387,12 +390,12 @@ class FaultyRegistry(ScriptedServer):
 _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
 
 
-def make_tls(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """Return a server's TLS context for loopback and the file of its authority."""
+def make_tls(folder: Path, *names: str) -> tuple[ssl.SSLContext, Path]:
+    """Return a server's TLS context, for loopback and `names`, and the file of its authority."""
     import trustme
 
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+    authority.issue_cert("127.0.0.1", "localhost", *names).configure_cert(context)
     authority.cert_pem.write_to_path(folder / "ca.pem")
     return context, folder / "ca.pem"
