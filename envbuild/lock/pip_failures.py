@@ -83,8 +83,14 @@ def explain_no_wheel(requirement: str, job: PipJob, *, said: str = "") -> LockEr
         f"`{name}`{f' {version}' if version else ''} has no wheel for {target}{_list(files)}"
         f"{'' if direct or not said else f': {said}'}",
         hint="ask for a version that has one, or take the package from conda: "
-        f"name it in `conda.dependencies` of `envs/{job.task}.toml`",
+        f"name it in `conda.dependencies` of `envs/{job.task}.toml`{_advise_build(name, files)}",
     )
+
+
+def _advise_build(name: str, files: tuple[str, ...]) -> str:
+    if all(file.endswith(".whl") for file in files):
+        return ""
+    return f"; or add it to `build-from-source` under `[pip]`, which runs the code of `{name}`"
 
 
 def _list(files: tuple[str, ...]) -> str:

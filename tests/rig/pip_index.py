@@ -8,7 +8,6 @@ import html
 import io
 import json
 import re
-import tarfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +19,8 @@ from typing import Final, Self
 from urllib.parse import unquote, urlsplit
 
 import pytest
+
+from tests.rig.sources import make_sdist
 
 __all__ = ["IndexFile", "PipIndex", "make_wheel", "pip_index", "wheel_name"]
 
@@ -189,28 +190,26 @@ class PipIndex:
             )
         )
 
-    def add_sdist(self, name: str, version: str) -> IndexFile:
-        """Add a source distribution that no one should ever build."""
-        stem = f"{normalise(name).replace('-', '_')}-{version}"
-        out = io.BytesIO()
-        with tarfile.open(fileobj=out, mode="w:gz") as archive:
-            for path, text in {
-                "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-                "setup.py": "raise SystemExit('a source distribution was built')\n",
-            }.items():
-                info = tarfile.TarInfo(f"{stem}/{path}")
-                info.size = len(text)
-                archive.addfile(info, io.BytesIO(text.encode()))
+    def add_sdist(
+        self,
+        name: str,
+        version: str,
+        files: Mapping[str, str] | None = None,
+        *,
+        served: bytes | None = None,
+    ) -> IndexFile:
+        """Add a source distribution of `files`; without them it is one that no one may build."""
+        trap = {"setup.py": "raise SystemExit('a source distribution was built')\n"}
         return self._keep(
             IndexFile(
                 name=name,
                 version=version,
-                filename=f"{stem}.tar.gz",
-                data=out.getvalue(),
+                filename=f"{normalise(name).replace('-', '_')}-{version}.tar.gz",
+                data=make_sdist(normalise(name), version, trap if files is None else files),
                 metadata=None,
                 requires_python="",
                 yanked=False,
-                served=None,
+                served=served,
             )
         )
 
