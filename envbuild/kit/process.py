@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import IO, Any, Final
 from urllib.parse import quote
 
 from envbuild.errors import ToolError
@@ -94,16 +94,30 @@ def _failed(returncode: int, output: str, *, tool: str, log: Path) -> ToolExitEr
 
 
 @contextlib.contextmanager
-def open_child(argv: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+def open_child(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stderr: IO[bytes] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
     """Give a child that talks over its stdin and stdout; its whole group ends with the block.
 
-    It hears nothing of Ctrl-C itself, and `stop_tools` ends it. Its stderr is ours.
+    It hears nothing of Ctrl-C itself, and `stop_tools` ends it. `env` is its whole environment,
+    `cwd` where it runs, and `stderr` an open file; None stands for ours. Raises `OSError` where it
+    can't be started.
     """
     child: subprocess.Popen[bytes] | None = None
     try:
         with _hold_ctrl_c():
             child = subprocess.Popen(
-                list(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+                list(argv),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=None if env is None else dict(env),
+                cwd=cwd,
+                start_new_session=True,
             )
             with _guard:
                 _running.add(child)
