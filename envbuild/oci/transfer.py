@@ -1,4 +1,4 @@
-"""Moves whole images between the store and a registry: only what is missing, the manifest last."""
+"""Brings whole images into a registry, sending only what it lacks, and finds out about others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from envbuild.oci.select import check_platform, find_manifest, read_blobs, read_
 from envbuild.oci.store import Store
 from envbuild.oci.upload import Session
 
-__all__ = ["PushReport", "pull_image", "push_image", "resolve_digest", "resolve_image"]
+__all__ = ["PushReport", "push_image", "resolve_digest", "resolve_image"]
 
 _ASKING: Final = 8
 """Questions that are under way at once."""
@@ -156,57 +156,17 @@ class _Pushing:
         return self._registry.has_blob(self._target.repository, blob.digest, actions="pull,push")
 
 
-def pull_image(
-    registry: Registry,
-    reference: Reference,
-    store: Store,
-    *,
-    os: str,
-    architecture: str,
-    progress: Progress | None = None,
-    task: str = "",
-) -> Descriptor:
-    """Bring the image for one platform into the store, whole, and return its manifest.
-
-    A reference by digest whose image is in the store already is answered without the registry.
-    Raises `RegistryError`, `registry.platform-missing` among them.
-    """
-    work = _Work(progress or Silent(), task or reference.repository)
-    wanted = ImagePlatform(os=os, architecture=architecture)
-    kept = _find_kept(store, reference, wanted, whole=True)
-    if kept is not None:
-        return kept
-    work.say(f"asking {registry.host}")
-    manifest, data, config = find_manifest(registry, reference, wanted)
-    for known in (data, config):
-        if known is not None:
-            store.add(known)
-    blobs = [b for b in read_blobs(data) if not store.has(b.digest, b.size)]
-    work.begin("pulling", sum(blob.size for blob in blobs))
-
-    def fetch(blob: Descriptor, check: Callable[[], None]) -> None:
-        def got(size: int) -> None:
-            check()
-            work.add(size)
-
-        registry.fetch_blob(reference.repository, blob, store, got=got)
-
-    run_crew(fetch, sorted(blobs, key=lambda b: b.size, reverse=True), threads=_SENDING)
-    # By digest, so that the next pull finds it, and a push knows where its blobs may be mounted.
-    store.name(f"{reference.name}@{manifest.digest}", manifest)
-    return manifest
-
-
 def resolve_image(
     registry: Registry, reference: Reference, store: Store, *, os: str, architecture: str
 ) -> Descriptor:
     """Bring the image for one platform into the store without its layers; return its manifest.
 
     Only manifest and configuration are fetched; see `Registry.fetch_blob` for a layer. A reference
-    by digest that was resolved before is answered without the registry. Raises as `pull_image`.
+    by digest that was resolved before is answered without the registry. Raises
+    `RegistryError`, `registry.platform-missing` among them.
     """
     wanted = ImagePlatform(os=os, architecture=architecture)
-    kept = _find_kept(store, reference, wanted, whole=False)
+    kept = _find_kept(store, reference, wanted)
     if kept is not None:
         return kept
     manifest, data, config = find_manifest(registry, reference, wanted)
@@ -279,18 +239,15 @@ def _put_manifests(
     registry.push_manifest(reference.repository, reference.target, manifest.media_type, data)
 
 
-def _find_kept(
-    store: Store, reference: Reference, wanted: ImagePlatform, *, whole: bool
-) -> Descriptor | None:
-    """Return the image of a reference by digest if it is in the store, maybe with all layers."""
+def _find_kept(store: Store, reference: Reference, wanted: ImagePlatform) -> Descriptor | None:
+    """Return the image of a reference by digest if it was resolved before."""
     if reference.digest is None:
         return None
     found = store.find(f"{reference.name}@{reference.digest}")
     if found is None or not store.has(found.digest, found.size):
         return None
-    blobs = read_blobs(store.read(found.digest))
-    blobs = blobs if whole else blobs[:1]
-    if not all(store.has(blob.digest, blob.size) for blob in blobs):
+    config = read_blobs(store.read(found.digest))[0]
+    if not store.has(config.digest, config.size):
         return None
-    check_platform(store.read(blobs[0].digest), wanted, reference)
+    check_platform(store.read(config.digest), wanted, reference)
     return found

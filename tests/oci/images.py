@@ -17,9 +17,22 @@ from envbuild.oci.descriptor import (
     Descriptor,
     ImagePlatform,
 )
+from envbuild.oci.reference import Reference
+from envbuild.oci.registry import Registry
 from envbuild.oci.store import Store
+from envbuild.oci.transfer import resolve_image
 
-__all__ = ["add_image", "add_index", "make_layer"]
+__all__ = ["add_image", "add_index", "make_layer", "pull_image"]
+
+
+def pull_image(
+    registry: Registry, reference: Reference, store: Store, *, os: str, architecture: str
+) -> Descriptor:
+    """Bring an image into the store with all of its layers."""
+    found = resolve_image(registry, reference, store, os=os, architecture=architecture)
+    for layer in json.loads(store.read(found.digest))["layers"]:
+        registry.fetch_blob(reference.repository, Descriptor.from_json(layer), store)
+    return found
 
 
 def make_layer(name: str, data: bytes) -> bytes:

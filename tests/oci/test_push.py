@@ -11,10 +11,22 @@ from pathlib import Path
 import pytest
 
 from envbuild.errors import ImageError, RegistryError
-from envbuild.oci.descriptor import Descriptor
+from envbuild.oci.descriptor import (
+    DOCKER_CONFIG,
+    DOCKER_INDEX,
+    DOCKER_LAYER_GZIP,
+    DOCKER_MANIFEST,
+    OCI_CONFIG,
+    OCI_INDEX,
+    OCI_LAYER_GZIP,
+    OCI_LAYER_ZSTD,
+    OCI_MANIFEST,
+    Descriptor,
+    ImagePlatform,
+)
 from envbuild.oci.reference import parse_reference
 from envbuild.oci.store import Store
-from envbuild.oci.transfer import PushReport, push_image, resolve_image
+from envbuild.oci.transfer import PushReport, push_image, resolve_digest, resolve_image
 from tests.oci.conftest import Open
 from tests.oci.images import add_image, add_index
 from tests.rig.registry import FaultyRegistry, RunningRegistry
@@ -233,3 +245,78 @@ def test_an_image_is_known_without_its_layers(
     with pytest.raises(RegistryError) as caught:
         resolve_image(nowhere, pinned, Store(tmp_path / "x"), os="linux", architecture="amd64")
     assert caught.value.code == "registry.unreachable"
+
+
+def nest(store: Store, *children: Descriptor) -> Descriptor:
+    """Put an index into the store that names others, without a platform."""
+    entries = [child.to_json() for child in children]
+    value = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
+    digest, size = store.add(json.dumps(value).encode())
+    return Descriptor(media_type=OCI_INDEX, digest=digest, size=size)
+
+
+@pytest.mark.registry
+def test_a_platform_is_found_in_an_index_of_indexes(
+    registry: RunningRegistry, reach: Open, store: Store
+) -> None:
+    amd, arm = add_image(store, b"amd"), add_image(store, b"arm", architecture="arm64")
+    inner = [add_index(store, {"amd64": amd}), nest(store, add_index(store, {"arm64": arm}))]
+    target = parse_reference(f"{registry.host}/tests/{uuid.uuid4().hex}:1")
+    remote = reach(registry.host)
+    push_image(store, nest(store, *inner), target, remote)
+    for architecture, image in {"amd64": amd, "arm64": arm}.items():
+        found = resolve_digest(remote, target, os="linux", architecture=architecture)
+        assert found == image.digest
+    with pytest.raises(RegistryError, match=r"`linux/amd64`, `linux/arm64`") as caught:
+        resolve_digest(remote, target, os="linux", architecture="s390x")
+    assert caught.value.code == "registry.platform-missing"
+
+
+def test_a_chain_of_indexes_has_an_end(server: FaultyRegistry, reach: Open, store: Store) -> None:
+    last = nest(store)
+    for _ in range(20):
+        last = nest(store, last)
+    push_image(store, last, parse_reference(f"{server.host}/b:1"), reach(server.host))
+    before = server.count("GET", "/manifests/")
+    with pytest.raises(RegistryError) as caught:
+        resolve_digest(
+            reach(server.host),
+            parse_reference(f"{server.host}/b:1"),
+            os="linux",
+            architecture="amd64",
+        )
+    assert caught.value.code == "registry.platform-missing"
+    assert server.count("GET", "/manifests/") < before + 8
+
+
+@pytest.mark.registry
+@pytest.mark.parametrize("kind", ["docker", "zstd"])
+def test_other_media_types_arrive_as_they_are(
+    registry: RunningRegistry, reach: Open, store: Store, kind: str
+) -> None:
+    text = store.read(add_image(store, b"one").digest).decode()
+    names = {
+        "docker": {
+            OCI_MANIFEST: DOCKER_MANIFEST,
+            OCI_CONFIG: DOCKER_CONFIG,
+            OCI_LAYER_GZIP: DOCKER_LAYER_GZIP,
+        },
+        "zstd": {OCI_LAYER_GZIP: OCI_LAYER_ZSTD},
+    }[kind]
+    for old, new in names.items():
+        text = text.replace(old, new)
+    digest, size = store.add(text.encode())
+    media_type = json.loads(text)["mediaType"]
+    platform = ImagePlatform(os="linux", architecture="amd64")
+    image = Descriptor(media_type=media_type, digest=digest, size=size, platform=platform)
+    index_type = DOCKER_INDEX if kind == "docker" else OCI_INDEX
+    value = {"schemaVersion": 2, "mediaType": index_type, "manifests": [image.to_json()]}
+    digest, size = store.add(json.dumps(value).encode())
+    index = Descriptor(media_type=index_type, digest=digest, size=size)
+    target = parse_reference(f"{registry.host}/tests/{uuid.uuid4().hex}:1")
+    remote = reach(registry.host)
+    push_image(store, index, target, remote)
+    assert remote.find_manifest(target.repository, "1") == index
+    found, data = remote.read_manifest(target.repository, image.digest)
+    assert (found.media_type, data.decode()) == (media_type, text)
+    assert resolve_digest(remote, target, os="linux", architecture="amd64") == image.digest

@@ -20,9 +20,9 @@ from envbuild.oci import upload
 from envbuild.oci.descriptor import OCI_MANIFEST, Descriptor
 from envbuild.oci.reference import parse_reference
 from envbuild.oci.store import Store
-from envbuild.oci.transfer import PushReport, pull_image, push_image
+from envbuild.oci.transfer import PushReport, push_image
 from tests.oci.conftest import Open
-from tests.oci.images import add_image
+from tests.oci.images import add_image, pull_image
 from tests.rig.registry import FaultyRegistry
 from tests.rig.scripted import Handler, answer
 
