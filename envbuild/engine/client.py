@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
 
+from envbuild.engine.contexts import DockerContext, find_context_name, load_context
 from envbuild.errors import EngineError
 
 if TYPE_CHECKING:
     from docker import DockerClient
-    from docker.context import Context
 
 __all__ = ["Engine", "connect_engine", "explained"]
 
@@ -105,7 +105,7 @@ def _find_address() -> _Address:
     """Say where the engine is, without talking to it."""
     if host := os.environ.get("DOCKER_HOST"):
         return _Address(url=host, tls=_environment_tls(host), pinned={}, origin="DOCKER_HOST")
-    name = os.environ.get("DOCKER_CONTEXT") or _current_context()
+    name = find_context_name()
     if name and name != "default":
         return _context_address(name)
     pinned = {"DOCKER_CONTEXT": "default"}
@@ -126,36 +126,35 @@ def _environment_tls(host: str) -> Any:
         ) from error
 
 
-def _current_context() -> str:
-    from docker.context.config import get_current_context_name
-
-    return str(get_current_context_name())
-
-
 def _context_address(name: str) -> _Address:
-    from docker.context import ContextAPI
-
-    try:
-        context: Context | None = ContextAPI.get_context(name)
-        host = context.Host if context is not None else None
-    except Exception as error:  # the SDK raises a bare Exception for a broken file
-        raise EngineError(
-            "engine.context",
-            f"docker context `{name}` can't be read: {_plain(error)}",
-            hint="list the contexts with `docker context ls`, choose one with `docker context use`",
-        ) from error
-    if context is None or not host:
-        raise EngineError(
-            "engine.context",
-            f"docker context `{name}` doesn't exist or names no engine",
-            hint="list the contexts with `docker context ls`, choose one with `docker context use`",
-        )
+    context = load_context(name)
     return _Address(
-        url=host.removeprefix("http+"),
-        tls=context.TLSConfig,
+        url=context.host.removeprefix("http+"),
+        tls=_context_tls(context, name),
         pinned={"DOCKER_CONTEXT": name},
         origin=f"docker context `{name}`",
     )
+
+
+def _context_tls(context: DockerContext, name: str) -> Any:
+    from docker.errors import DockerException
+    from docker.tls import TLSConfig
+
+    if not (context.ca or context.certificate):
+        return None
+    pair = (str(context.certificate), str(context.key)) if context.certificate else None
+    try:
+        return TLSConfig(
+            client_cert=pair,
+            ca_cert=str(context.ca) if context.ca and context.verify else None,
+            verify=context.verify,
+        )
+    except (DockerException, OSError) as error:
+        raise EngineError(
+            "engine.context",
+            f"the TLS certificates of docker context `{name}` can't be used: {_plain(error)}",
+            hint="make the context anew with `docker context create`",
+        ) from error
 
 
 def _try_socket(url: str) -> None:

@@ -24,11 +24,11 @@ from envbuild.engine.client import Engine, explained
 from envbuild.errors import EngineError
 from envbuild.kit.disk import disk_errors
 
-__all__ = ["ExportedImage", "ExportedLayer", "export_image", "unpack_pieces"]
+__all__ = ["ZSTD", "ExportedImage", "ExportedLayer", "export_image", "unpack_pieces"]
 
 _PIECE: Final = 1 << 20
 _GZIP: Final = b"\x1f\x8b"
-_ZSTD: Final = b"\x28\xb5\x2f\xfd"
+ZSTD: Final = b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,7 +137,7 @@ def unpack_pieces(pieces: Iterator[bytes]) -> Iterator[bytes]:
     try:
         if first.startswith(_GZIP):
             yield from _gunzip(first, pieces)
-        elif first.startswith(_ZSTD):
+        elif first.startswith(ZSTD):
             yield from _unzstd(first, pieces)
         else:
             yield first

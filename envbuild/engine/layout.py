@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from envbuild.engine.archive import Upload
+from envbuild.engine.export import ZSTD, unpack_pieces
 from envbuild.errors import EngineError
 
 __all__ = ["LayoutImage", "plan_archive", "read_layout"]
@@ -93,13 +94,19 @@ def _bad_image(digest: str) -> EngineError:
 
 
 def plan_archive(
-    image: LayoutImage, name: str, *, skip: int = 0, count: Callable[[int], None]
+    image: LayoutImage,
+    name: str,
+    *,
+    skip: int = 0,
+    unpack_zstd: bool = False,
+    count: Callable[[int], None],
 ) -> tuple[list[Upload], int]:
     """Return the members of an archive for `docker load` in fixed order, and their size in bytes.
 
     The archive is an OCI layout and Docker's older `manifest.json` at once, so engines with
-    either kind of store read it. The first `skip` layers are left out. `count` is told of
-    every piece that is read, in bytes.
+    either kind of store read it. The first `skip` layers are left out. With `unpack_zstd`, a
+    layer of zstd is sent as its plain tar, for engines that don't know zstd: it is the tar that
+    they identify a layer by. `count` is told of every piece that is sent, in bytes.
     """
     texts = {
         "oci-layout": {"imageLayoutVersion": "1.0.0"},
@@ -114,7 +121,11 @@ def plan_archive(
             size = path.stat().st_size
         except FileNotFoundError as error:
             raise _no_blob(path) from error
-        members.append(_blob_member(digest, path, size, count))
+        if unpack_zstd and digest in image.layers and _is_zstd(path):
+            size = sum(map(len, unpack_pieces(_read_pieces(path))))
+            members.append(_plain_member(digest, path, size, count))
+        else:
+            members.append(_blob_member(digest, path, size, count))
         total += size
     return members, total
 
@@ -133,6 +144,26 @@ def _blob_member(digest: str, path: Path, size: int, count: Callable[[int], None
                 count(len(piece))
         if left:
             raise EngineError("engine.no-blob", f"the image's file `{path}` shrank while in use")
+
+    return Upload(path=_inside(digest), size=size, read=read)
+
+
+def _is_zstd(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(ZSTD)) == ZSTD
+
+
+def _read_pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            yield piece
+
+
+def _plain_member(digest: str, path: Path, size: int, count: Callable[[int], None]) -> Upload:
+    def read() -> Iterator[bytes]:
+        for piece in unpack_pieces(_read_pieces(path)):
+            yield piece
+            count(len(piece))
 
     return Upload(path=_inside(digest), size=size, read=read)
 

@@ -19,6 +19,7 @@ __all__ = ["Loaded", "ensure_loaded", "find_image"]
 
 _STEP: Final = 4 << 20
 _MOST_IMAGES: Final = 200
+_KNOWS_ZSTD: Final = 23
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,7 +111,9 @@ def _load(
     engine: Engine, image: LayoutImage, name: str, skip: int, progress: Progress, task: str
 ) -> int:
     meter = _Meter(progress, task)
-    members, meter.total = plan_archive(image, name, skip=skip, count=meter.count)
+    members, meter.total = plan_archive(
+        image, name, skip=skip, unpack_zstd=not _takes_zstd(engine), count=meter.count
+    )
     with explained(f"load the image `{name}`", address=engine.address):
         for answer in _post_archive(engine, render_tar(members, uid=0, gid=0)):
             if problem := answer.get("error"):
@@ -119,6 +122,12 @@ def _load(
                     "engine.refused", f"Docker Engine can't load the image `{name}`: {said}"
                 )
     return meter.total
+
+
+def _takes_zstd(engine: Engine) -> bool:
+    """Say whether the engine reads layers of zstd: Docker Engine does from version 23 on."""
+    major = engine.version.partition(".")[0]
+    return major.isdigit() and int(major) >= _KNOWS_ZSTD
 
 
 def _post_archive(engine: Engine, body: Iterator[bytes]) -> Iterator[dict[str, Any]]:

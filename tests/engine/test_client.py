@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import hashlib
 import json
 import os
 import socketserver
@@ -59,6 +60,30 @@ def test_engine_of_the_chosen_docker_context_answers(
 def test_context_that_does_not_exist_is_named(alone: Path) -> None:
     (alone / "config.json").write_text(json.dumps({"currentContext": "gone"}))
     with pytest.raises(EngineError, match="`gone`") as caught:
+        connect_engine()
+    assert caught.value.code == "engine.context"
+
+
+def test_context_without_config_file_is_found(
+    engine: Engine, alone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Context("lab", host=engine.address).save()
+    (alone / "config.json").unlink(missing_ok=True)
+    monkeypatch.setenv("DOCKER_CONTEXT", "lab")
+    with connect_engine() as found:
+        assert found.address == engine.address
+
+
+def test_context_with_half_of_its_certificates_is_an_error(
+    alone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (alone / "config.json").write_text("{}")
+    Context("lab", host="tcp://127.0.0.1:1").save()
+    folder = alone / "contexts" / "tls" / hashlib.sha256(b"lab").hexdigest() / "docker"
+    folder.mkdir(parents=True)
+    (folder / "cert.pem").write_text("x")
+    monkeypatch.setenv("DOCKER_CONTEXT", "lab")
+    with pytest.raises(EngineError, match="`lab`") as caught:
         connect_engine()
     assert caught.value.code == "engine.context"
 
