@@ -260,30 +260,32 @@ class Registry:
     ) -> None:
         """Download a blob into the store, proven; nothing is done if it is there.
 
-        `got` is told the number of bytes of each piece, and a negative number when a broken
-        download begins anew. What it raises ends the download.
+        A broken download goes on where it broke. `got` is told the number of bytes of each piece,
+        and a negative number in the end if all was in vain. What it raises ends the download.
         """
         if store.has(blob.digest, blob.size):
             return
         request = self._plan_blob("GET", repository, blob.digest, "pull")
 
-        def fetch() -> None:
-            done = 0
-            try:
-                with self._wire.stream(request) as chunks, store.writer() as writer:
+        with store.writer() as writer:
+
+            def fetch() -> None:
+                if writer.size and writer.size == blob.size:
+                    return  # only the end of the connection was lost
+                with self._wire.stream(request, start=writer.size) as chunks:
                     for chunk in chunks:
                         writer.write(chunk)
-                        done += len(chunk)
                         got(len(chunk))
-                        if done > blob.size:
+                        if writer.size > blob.size:
                             break
-                    if writer.digest != blob.digest:
-                        raise self._wrong_digest(request, got=writer.digest, wanted=blob.digest)
-            except BaseException:
-                got(-done)
-                raise
 
-        self._wire.persist(fetch)
+            try:
+                self._wire.persist(fetch, done=lambda: writer.size)
+                if writer.digest != blob.digest:
+                    raise self._wrong_digest(request, got=writer.digest, wanted=blob.digest)
+            except BaseException:
+                got(-writer.size)
+                raise
 
     def push_blob(
         self,

@@ -7,6 +7,7 @@ here, so that nothing above can take "could not tell" for a yes or a no.
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -38,6 +39,7 @@ T = TypeVar("T")
 _HUB_API: Final = "registry-1.docker.io"
 """Where Docker's own registry answers; its name in references is another one."""
 
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-")
 _HOPS: Final = 8
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _VERSION_HEADER: Final = "Docker-Distribution-Api-Version"
@@ -92,11 +94,19 @@ class Wire:
         """
         return self.persist(lambda: self.attempt(request), attempts=attempts)
 
-    def persist(self, action: Callable[[], T], *, attempts: int | None = None) -> T:
+    def persist(
+        self,
+        action: Callable[[], T],
+        *,
+        attempts: int | None = None,
+        done: Callable[[], int] = int,
+    ) -> T:
         """Return what `action` returns; repeat it with growing pauses while it is `Transient`.
 
-        `attempts` is for what is worth fewer of them than usual.
+        `attempts` is for what is worth fewer of them than usual. `done` says how far it got: what
+        gets further each time may fail as often as it likes.
         """
+        furthest = done()
         attempt = 0
         while True:
             attempt += 1
@@ -105,6 +115,8 @@ class Wire:
             except Transient as failure:
                 if attempt == attempts:
                     raise failure.error from failure
+                attempt = 1 if done() > furthest else attempt
+                furthest = max(furthest, done())
                 self.wait(failure, attempt)
 
     def wait(self, failure: Transient, attempt: int) -> None:
@@ -138,16 +150,22 @@ class Wire:
         return Answer(status=response.status, headers=response.headers, body=body, url=url)
 
     @contextlib.contextmanager
-    def stream(self, request: Request) -> Iterator[Iterator[bytes]]:
-        """Give the body of a 200 in chunks; raises `Transient` too, so it goes in `persist`."""
+    def stream(self, request: Request, *, start: int = 0) -> Iterator[Iterator[bytes]]:
+        """Give a body in chunks, from its byte `start` on.
+
+        Raises `Transient` too, so it goes in `persist`.
+        """
+        if start:
+            request = replace(request, headers={**request.headers, "Range": f"bytes={start}-"})
         response, url = self._exchange(request)
         try:
-            if response.status != 200:
+            first = _find_first(response)
+            if first is None or first > start:
                 body = self._read(response, request)
                 headers = response.headers
                 answer = Answer(status=response.status, headers=headers, body=body, url=url)
                 raise self.explain(answer, request)
-            yield self._chunks(response, request)
+            yield _skip(self._chunks(response, request), start - first)
         finally:
             # A body that was read to its end has given its connection back already.
             response.close()
@@ -338,6 +356,22 @@ class Wire:
         if answer.status >= 500 or answer.status == 429:
             raise self.explain(answer, request)
         return answer
+
+
+def _find_first(response: Response) -> int | None:
+    """Return at which byte an answer's body begins; None if it isn't what was asked for."""
+    if response.status == 200:
+        return 0
+    found = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+    return int(found[1]) if found and response.status == 206 else None
+
+
+def _skip(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
+    """Leave out the first `size` bytes, for a server that doesn't know ranges."""
+    for chunk in chunks:
+        if size < len(chunk):
+            yield chunk[size:]
+        size = max(0, size - len(chunk))
 
 
 def _choose_scheme(netloc: str, options: RegistryOptions, *, has_tls: bool) -> str | None:

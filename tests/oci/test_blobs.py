@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 from envbuild.errors import RegistryError
+from envbuild.oci.answer import Transient
 from envbuild.oci.descriptor import OCI_LAYER_GZIP, Descriptor
 from envbuild.oci.reference import parse_reference
 from envbuild.oci.store import Store
 from envbuild.oci.transfer import push_image
 from tests.oci.conftest import Open
 from tests.oci.images import add_image
-from tests.rig.registry import FaultyRegistry, make_tls
+from tests.rig.registry import FaultyRegistry, RunningRegistry, make_tls
 from tests.rig.scripted import Act, Handler, answer, cut, hang, through
 
 HTML = b"<html><body>413 Content Too Large</body></html>"
@@ -174,15 +175,80 @@ def half(data: bytes) -> Act:
     return act
 
 
-def test_a_broken_download_begins_anew(server: FaultyRegistry, reach: Open, store: Store) -> None:
+def ranged(data: bytes, *, most: int) -> Act:
+    """Give what is asked for, but no more than `most` bytes before the connection breaks."""
+
+    def act(handler: Handler) -> None:
+        start = int(handler.headers.get("Range", "bytes=0-")[6:-1])
+        left = len(data) - start
+        headers = {"Content-Length": str(left)}
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        handler.reply(206 if start else 200, data[start : start + most], headers)
+        handler.close_connection = left > most
+
+    return act
+
+
+@pytest.mark.parametrize("knows", [True, False], ids=["ranges", "no-ranges"])
+def test_a_broken_download_goes_on(
+    server: FaultyRegistry, reach: Open, store: Store, knows: bool
+) -> None:
     data = os.urandom(2_500_000)
     digest = server.put_blob("a", data)
     blob = Descriptor(media_type=OCI_LAYER_GZIP, digest=digest, size=len(data))
-    server.script("GET", "/blobs/", half(data), cut())
+    if knows:
+        server.script("GET", "/blobs/", ranged(data, most=300_000), forever=True)
+    else:
+        server.script("GET", "/blobs/", half(data), cut(), half(data))
     told: list[int] = []
     reach(server.host).fetch_blob("a", blob, store, got=told.append)
     assert store.read(digest) == data
     assert sum(told) == len(data)
+    asked = [s.headers.get("Range") for s in server.seen if "/blobs/" in s.path]
+    assert asked[0] is None
+    # More often than a download that gets no further would be tried again.
+    assert asked[1:] == (
+        [f"bytes={n}-" for n in range(300_000, 2_500_000, 300_000)]
+        if knows
+        else ["bytes=1250000-"] * 3
+    )
+
+
+@pytest.mark.parametrize("place", ["bytes 5-9/10", "items 0-9/10", ""])
+def test_another_part_than_was_asked_for_is_refused(
+    server: FaultyRegistry, reach: Open, store: Store, place: str
+) -> None:
+    data = os.urandom(1000)
+    digest = server.put_blob("a", data)
+    blob = Descriptor(media_type=OCI_LAYER_GZIP, digest=digest, size=len(data))
+    server.script("GET", "/blobs/", answer(206, data, Content_Range=place))
+    with pytest.raises(RegistryError, match="answered 206") as caught:
+        reach(server.host).fetch_blob("a", blob, store)
+    assert caught.value.code == "registry.bad-answer"
+
+
+@pytest.mark.registry
+def test_a_real_registry_gives_the_rest_of_a_blob(
+    registry: RunningRegistry, reach: Open, store: Store, tmp_path: Path
+) -> None:
+    data = os.urandom(3_000_000)
+    digest, size = store.add(data)
+    blob = Descriptor(media_type=OCI_LAYER_GZIP, digest=digest, size=size)
+    remote = reach(registry.host)
+    remote.push_blob("tests/rest", blob, store)
+    other = Store(tmp_path / "other")
+    broken = False
+
+    def got(size: int) -> None:
+        nonlocal broken
+        if not broken:
+            broken = True
+            raise Transient(RegistryError("registry.unreachable", "of a test"))
+
+    remote.fetch_blob("tests/rest", blob, other, got=got)
+    assert broken
+    assert other.read(digest) == data
 
 
 @pytest.mark.parametrize("size", [10, 5_000_000], ids=["short", "long"])
