@@ -73,9 +73,11 @@ def plan_alternatives(tree: Tree, alternatives: Iterable[Alternative]) -> tuple[
             path=f"{_RECORDS}/{name}", kind="file", size=len(record), body=body_of_bytes(record)
         )
         for link, middle, path in _find_links(tree, _choose(choices)):
-            for place, target in ((f"{_LINKS}/{middle}", path), (link, f"/{_LINKS}/{middle}")):
-                at = merge_path(place.lstrip("/"))
-                entries[at] = Entry(path=at, kind="symlink", mode=0o777, link=target)
+            there = tree.look(link)
+            at = merge_path(link.lstrip("/"))
+            if there is None or there.kind == "symlink":
+                entries[at] = _link(at, f"/{_LINKS}/{middle}")
+            entries[f"{_LINKS}/{middle}"] = _link(f"{_LINKS}/{middle}", path)
     return tuple(entry for _, entry in sorted(entries.items()))
 
 
@@ -87,9 +89,12 @@ def _choose(choices: Sequence[Alternative]) -> Alternative:
 def _find_links(tree: Tree, best: Alternative) -> Iterator[tuple[str, str, str]]:
     """Yield link, name and path of a choice and of its slaves that are there."""
     for name, (link, path) in {best.name: (best.link, best.path), **best.slaves}.items():
-        there = tree.look(link)
-        if tree.find_file(path) is not None and (there is None or there.kind == "symlink"):
+        if tree.find_file(path) is not None:
             yield link, name, path
+
+
+def _link(path: str, target: str) -> Entry:
+    return Entry(path=path, kind="symlink", mode=0o777, link=target)
 
 
 def render_group(choices: Sequence[Alternative]) -> bytes:

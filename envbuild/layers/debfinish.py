@@ -29,6 +29,7 @@ from typing import Final
 
 from envbuild.layers.alternatives import find_alternatives, plan_alternatives
 from envbuild.layers.archive import body_of_bytes
+from envbuild.layers.deb import MERGED
 from envbuild.layers.debcerts import make_key_store
 from envbuild.layers.debgraphviz import make_plugin_lists
 from envbuild.layers.debscript import read_commands
@@ -41,6 +42,7 @@ from envbuild.layers.skeleton import list_accounts, list_groups, make_users
 
 __all__ = ["read_finish"]
 
+_ASSEMBLED: Final = frozenset({"debian", "scratch"})
 _INFO: Final = "var/lib/dpkg/info"
 _SCRIPT: Final = re.compile(rf"{_INFO}/(?P<name>[^/]+)\.postinst")
 _CERTIFICATES: Final = re.compile(r"usr/share/ca-certificates/.+\.crt")
@@ -53,20 +55,30 @@ def read_finish(
 
     A pure function of the packages, the kind of `base`, and the image's `user` (None: users are
     not looked at). On a base that is not assembled, the loader's cache, shells and users are left
-    as the base has them, for nobody can see them here.
+    as the base has them, for nobody can see them here; on `scratch`, the packages get the links
+    of a merged /usr.
     """
+    whole = base in _ASSEMBLED
     tree = Tree(groups)
     entries = [*_make_alternatives(tree, groups)]
     tree.add(entries)
-    if base == "debian":
+    if whole:
         rows, links = plan_cache(tree)
         entries += [*links, _file("etc/ld.so.cache", render_cache(rows))]
         entries += [*_make_shells(tree), *make_plugin_lists(tree)]
         entries += _make_users(tree, groups, user) if user is not None else ()
+    if base == "scratch":
+        entries += _make_merged(tree)
     if tree.resolve("usr/share/ca-certificates-java") is not None:
         entries.append(_make_key_store(tree, groups))
-    entries += describe_packages(tree, groups, whole=base == "debian")
+    entries += describe_packages(tree, groups, whole=whole)
     return tuple(sorted({e.path: e for e in entries}.values(), key=lambda entry: entry.path))
+
+
+def _make_merged(tree: Tree) -> Iterator[Entry]:
+    for old, new in MERGED.items():
+        if "/" not in old and tree.names(new):
+            yield Entry(path=old, kind="symlink", mode=0o777, link=new)
 
 
 def _find_scripts(groups: Sequence[Sequence[Entry]]) -> Iterator[str]:

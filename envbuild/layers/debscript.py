@@ -115,7 +115,9 @@ def _find_end(lines: Sequence[str], start: int) -> int:
 def _read_line(line: str, variables: dict[str, str]) -> Iterator[list[str]]:
     assignment = _ASSIGNMENT.fullmatch(line)
     words = _split(_expand(assignment["value"], variables)) if assignment else None
-    if assignment and words is not None and len(words) <= 1:
+    if assignment and not is_fixed(words or [assignment["value"]]):
+        variables.pop(assignment["name"], None)
+    elif assignment and words is not None and len(words) <= 1:
         variables[assignment["name"]] = words[0] if words else ""
     elif line.startswith("unset "):
         variables |= dict.fromkeys(line.split()[1:], "")

@@ -4,7 +4,8 @@ The loader looks in this file for every library; `ldconfig -p`, and so Python's
 `ctypes.util.find_library`, looks nowhere else. Rules and format are those of glibc 2.32 and later
 (`elf/ldconfig.c`, `elf/cache.c`, `sysdeps/generic/dl-cache.h`: "glibc-ld.so.cache1.1" without the
 older format before it). Not covered: `glibc-hwcaps` folders with variants for newer processors
-(the baseline library is taken, as the loader does on an older processor).
+(the baseline library is taken, as the loader does on an older processor). A library of another
+machine that lies among those of this one is listed; the loader passes over it.
 """
 
 from __future__ import annotations
