@@ -115,23 +115,30 @@ class LayerIndex:
 
     def _check(self, layer: Layer) -> None:
         """Compare an entry with what the blob says of itself."""
-        blob = layer.blob
-        end = self.registry.read_blob_end(self.repository, blob, SEAL_SIZE)
-        wanted = Seal(key=layer.key, diff_id=layer.diff_id, plain_size=layer.plain_size)
-        if end is None or parse_seal(end) != wanted:
-            raise _BadEntryError(f"the blob `{blob.digest[:19]}` is not that layer")
+        if not self.is_sealed(layer, self.repository):
+            raise _BadEntryError(f"the blob `{layer.blob.digest[:19]}` is not that layer")
 
-    def publish(self, layers: Iterable[Layer], *, source: str, task: str) -> int:
+    def is_sealed(self, layer: Layer, repository: str) -> bool:
+        """Return whether the blob, which `repository` has, says that it is this layer."""
+        end = self.registry.read_blob_end(repository, layer.blob, SEAL_SIZE)
+        wanted = Seal(key=layer.key, diff_id=layer.diff_id, plain_size=layer.plain_size)
+        return end is not None and parse_seal(end) == wanted
+
+    def publish(
+        self, layers: Iterable[Layer], *, source: str, task: str, again: bool = False
+    ) -> int:
         """List the layers, whose blobs the repository `source` of this registry has.
 
-        Returns how many entries are new. Layers that are known to be listed cost nothing.
+        Returns how many entries are new. Layers that are known to be listed cost nothing, but
+        with `again` nothing is known.
         """
-        new = [x for x in layers if self.name not in self.site.origins.find(x.blob.digest)]
+        origins = self.site.origins
+        new = [x for x in layers if again or self.name not in origins.find(x.blob.digest)]
 
         def put(layer: Layer, check: Callable[[], None]) -> None:
             check()
             self._put(layer, source)
-            self.site.origins.remember(layer.blob.digest, self.name)
+            origins.remember(layer.blob.digest, self.name)
 
         if new:
             self.site.progress.update(task, "listing new layers")
