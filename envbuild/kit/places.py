@@ -31,6 +31,11 @@ class Cache:
         return self.root / "bytecode"
 
     @property
+    def interpreters(self) -> Path:
+        """Locked Pythons, unpacked to compile with, and what is known of installed ones."""
+        return self.root / "interpreters"
+
+    @property
     def origins(self) -> Path:
         """In which repositories of registries a blob is known to be."""
         return self.root / "origins"
