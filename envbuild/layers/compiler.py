@@ -20,7 +20,7 @@ from typing import IO, Final, Self, cast
 from envbuild.errors import ImageError
 from envbuild.kit.process import open_child
 
-__all__ = ["Compiler", "Interpreter", "ask_interpreter"]
+__all__ = ["Compiler", "Interpreter", "ask_interpreter", "find_fault"]
 
 _SCRIPT: Final = Path(__file__).with_name("compiler_script.py")
 # The script isn't run as a file: its folder would be where it imports from.
@@ -114,7 +114,7 @@ class Compiler:
     def _start(self) -> _Child:
         child = self._open.enter_context(_open(self._argv))
         found = child.introduce()
-        wrong = _find_fault(found, self.version)
+        wrong = find_fault(found, self.version)
         if wrong:
             raise ImageError(
                 "bytecode.interpreter",
@@ -134,8 +134,8 @@ def ask_interpreter(argv: Sequence[str]) -> Interpreter | None:
         return None
 
 
-def _find_fault(found: Interpreter, version: str) -> str:
-    """Say why an interpreter must not compile for `version`; empty if it may."""
+def find_fault(found: Interpreter, version: str) -> str:
+    """Return why an interpreter must not compile for Python `version`; empty if it may."""
     minor = ".".join(version.split(".")[:2])
     if (found.implementation, found.version) != ("cpython", version):
         return f"it is {found.implementation} {found.version}"
