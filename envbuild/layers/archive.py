@@ -13,10 +13,23 @@ from typing import IO, Final, cast
 from envbuild.errors import EnvbuildError, ImageError
 from envbuild.layers.entry import Body, Piece
 
-__all__ = ["STEP", "Archive", "Spool", "body_of_bytes", "body_of_stretch"]
+__all__ = ["STEP", "Archive", "BombError", "Spool", "body_of_bytes", "body_of_stretch", "is_bomb"]
 
 STEP: Final = 256 << 10
 """Bytes that are read at a time."""
+
+_HARMLESS: Final = 256 << 20
+_MOST_TIMES: Final = 250
+"""Packages become 2 to 20 times as big, text full of repetitions 100 times; bombs over 1000."""
+
+
+def is_bomb(size: int, plain: int) -> bool:
+    """Tell whether an archive of `size` bytes is made to fill a disk with its `plain` bytes."""
+    return plain > max(_HARMLESS, _MOST_TIMES * size)
+
+
+class BombError(ValueError):
+    """An archive unpacks to far more than any honest one of its size."""
 
 
 class Archive:
@@ -60,16 +73,23 @@ class Archive:
 class Spool(Archive):
     """A temporary file without a name, to unpack into: it can be added to as well as read.
 
-    It is in `folder`, or where the system has such files if none is given or it can't be used.
+    While `packed` is an archive's size in bytes, more than any such one holds is refused. It is in
+    `folder`, or where the system has such files if none is given or it can't be used.
     """
 
-    def __init__(self, folder: Path | None, *, name: str) -> None:
+    def __init__(self, folder: Path | None, *, name: str, packed: int = 0) -> None:
         self.size = 0
+        self.packed = packed
         with _open_nameless(folder) as file:
             super().__init__(handle=os.dup(file.fileno()), name=name)
 
     def write(self, data: bytes) -> int:
-        """Add `data` at the end; raises `EnvbuildError("disk.full")` where the disk is full."""
+        """Add `data` at the end; raises `EnvbuildError("disk.full")` where the disk is full.
+
+        Raises `BombError` where it becomes too much.
+        """
+        if self.packed and is_bomb(self.packed, self.size + len(data)):
+            raise BombError(f"its {self.packed:,} bytes become more than {self.size:,}")
         left = memoryview(data)
         try:
             while left:

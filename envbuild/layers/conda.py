@@ -166,7 +166,7 @@ def _add_path(install: _Install, path: CondaPath) -> None:
     elif member.issym():
         entry = Entry(path=place, kind="symlink", mode=0o777, link=member.linkname)
         install.add(target, _describe(path, path_type="softlink"), entry)
-    elif member.islnk() or member.isreg():
+    elif (member.islnk() or member.isreg()) and not member.issparse():
         _add_file(install, path, target, member)
     else:
         raise install.archive.bad(f"`{path.path}` is neither file nor link")

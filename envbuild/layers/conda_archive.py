@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import bz2
 import json
+import lzma
 import posixpath
 import shutil
+import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +28,11 @@ from envbuild.lock.model import CondaPackage
 __all__ = ["CondaArchive", "open_conda"]
 
 _STEP: Final = 1 << 20
-_BROKEN: Final = (EOFError, OSError, tarfile.TarError, zipfile.BadZipFile, NotImplementedError)
-"""What reading a bad archive raises; the last is zipfile's word for a compression it lacks."""
+_BROKEN: Final = (
+    EOFError, OSError, tarfile.TarError, zipfile.BadZipFile, NotImplementedError, ValueError,
+    OverflowError, RecursionError, RuntimeError, struct.error, zlib.error, lzma.LZMAError,
+)  # fmt: skip
+"""What reading a bad archive raises, by way of zipfile, tarfile and what unpacks for them."""
 _INFO: Final = ("files", "has_prefix", "index.json", "link.json", "paths.json")
 _WINDOW: Final = 2**31
 """The biggest window that zstandard can be made to use; its default refuses `--ultra`'s."""
@@ -56,7 +62,7 @@ class CondaArchive:
             return None
         try:
             value = json.loads(self.info[name])
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):
             raise self.bad(f"`info/{name}` is not a JSON object")
@@ -78,12 +84,12 @@ def open_conda(archive: Path, package: CondaPackage) -> CondaArchive:
     package, and `EnvbuildError` `disk.full`.
     """
     size = archive.stat().st_size
-    content = Spool(archive.parent, name=package.filename)
+    content = Spool(archive.parent, name=package.filename, packed=max(size, 1))
     try:
         with archive.open("rb") as file:
             is_zip = file.read(2) == b"PK"
         if is_zip:
-            described = Spool(archive.parent, name=package.filename)
+            described = Spool(archive.parent, name=package.filename, packed=max(size, 1))
             _unpack_zip(archive, package, described, content)
         else:
             described = content
@@ -92,6 +98,7 @@ def open_conda(archive: Path, package: CondaPackage) -> CondaArchive:
         told = members if described is content else _list_members(described)
     except _BROKEN as error:
         raise _bad(package, f"it can't be read ({error})") from None
+    content.packed = 0  # it may grow now: files that hold the prefix are added
     info = {
         name: described.read(member.offset_data, member.size)
         for name in _INFO

@@ -21,7 +21,7 @@ from typing import Final, Literal
 
 from envbuild.errors import ImageError
 from envbuild.layers.entry import Entry
-from envbuild.layers.gzip import inflate_whole
+from envbuild.layers.gzip import StreamError, inflate_whole
 from envbuild.layers.order import Clash, Trace, find_clashes, list_entries
 from envbuild.lock.model import Artifact, CondaPackage, DebianPackage
 from envbuild.lock.names import normalise_name
@@ -93,8 +93,9 @@ def _list_wheel_needs(entries: Sequence[Entry]) -> Iterator[str]:
 
 def _list_conda_needs(entries: Sequence[Entry]) -> Iterator[str]:
     record = json.loads(_read_paper(entries, r"/conda-meta/[^/]+\.json$") or "{}")
-    for wish in record.get("depends") or ():
-        yield str(wish).split(" ", 1)[0]
+    wishes = record.get("depends")
+    for wish in wishes if isinstance(wishes, list) else ():
+        yield str(wish).partition(" ")[0]
 
 
 def _read_paper(entries: Sequence[Entry], pattern: str) -> str:
@@ -103,9 +104,11 @@ def _read_paper(entries: Sequence[Entry], pattern: str) -> str:
         if re.search(pattern, entry.path) and entry.body is not None:
             piece = entry.body()
             data = b"".join(piece.data)
-            if piece.deflated:
-                data = inflate_whole(data, piece.size, piece.crc32)
-            return data.decode(errors="replace")
+            try:
+                plain = inflate_whole(data, piece.size, piece.crc32) if piece.deflated else data
+            except StreamError:
+                return ""  # who packs it will say so
+            return plain.decode(errors="replace")
     return ""
 
 

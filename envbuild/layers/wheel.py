@@ -11,7 +11,7 @@ import re
 import stat
 import struct
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Final
 from isal import isal_zlib
 
 from envbuild.errors import ImageError
-from envbuild.layers.archive import STEP, Archive, body_of_bytes
+from envbuild.layers.archive import STEP, Archive, body_of_bytes, is_bomb
 from envbuild.layers.entry import Entry, Piece
 from envbuild.layers.gzip import StreamError, inflate_whole
 from envbuild.layers.record import Row, decode_sha256, make_row, parse_record, render_record
@@ -140,19 +140,32 @@ def _open_wheel(path: Path, wheel: Wheel) -> _Zip:
     try:
         with zipfile.ZipFile(path) as opened:
             infos = opened.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, struct.error) as error:
+    except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError) as error:
         raise file.bad(f"it can't be read as a zip ({error})") from None
+    _check_sizes(file, infos, path.stat().st_size)
     for info in infos:
         if info.filename.endswith("/"):
             continue
         _check_member(file, info)
-        if members.setdefault(info.filename, info) is not info:
-            raise file.bad(f"it has `{info.filename}` twice")
+        before = members.setdefault(info.filename, info)
+        if (before.file_size, before.CRC) != (info.file_size, info.CRC):
+            raise file.bad(f"it has `{info.filename}` twice, and not the same")
     return file
+
+
+def _check_sizes(file: _Zip, infos: Sequence[zipfile.ZipInfo], size: int) -> None:
+    """Refuse a zip whose members can't all be in its `size` bytes, or that is a bomb."""
+    packed, plain = sum(i.compress_size for i in infos), sum(i.file_size for i in infos)
+    if packed > size:
+        raise file.bad(f"its members have {packed:,} bytes, and the archive only {size:,}")
+    if is_bomb(size, plain):
+        raise file.bad(f"its {size:,} bytes would become {plain:,}, as in an archive made to harm")
 
 
 def _check_member(file: _Zip, info: zipfile.ZipInfo) -> None:
     name = info.filename
+    if info.header_offset < 0:
+        raise file.bad(f"`{name}` begins before the archive does")
     if not name or name.startswith("/") or ".." in name.split("/"):
         raise file.bad(f"`{name}` would be installed outside of the environment")
     if _CONTROL.search(name):

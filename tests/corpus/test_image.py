@@ -1,0 +1,119 @@
+"""The whole corpus in one real image: `pip check` passes, and every top-level module imports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from envbuild.engine.client import Engine
+from envbuild.engine.load import ensure_loaded
+from envbuild.kit.places import Cache
+from envbuild.layers.wheel import read_wheel
+from tests.corpus.by_pip import install_with_pip, remove_tree
+from tests.corpus.modules import list_modules
+from tests.corpus.wheels import MINOR, Corpus
+from tests.rig.project import Project
+
+pytestmark = [pytest.mark.corpus, pytest.mark.network, pytest.mark.engine]
+
+_SPEC = """\
+platforms = ["linux-64"]
+python = "3.11.*"
+[pip]
+resolver = "uv"
+dependencies = {wishes}
+[system]
+packages = ["libgomp1"]
+[image]
+base = "debian:bookworm"
+"""
+
+_VARIABLES = {"HOME": "/tmp", "PYTHONPYCACHEPREFIX": "/tmp/byte-code"}
+
+_CANNOT: dict[str, str] = {}
+"""Modules that can't be imported here by whatever installed them: why."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Built:
+    """The image in the engine, and how to run something in it."""
+
+    engine: Engine
+    image: str
+    folder: Path
+
+    def run(self, *command: str) -> str:
+        """Run a command to its end; `folder` is at /corpus. Fails with what it printed."""
+        return str(
+            self.engine.client.containers.run(
+                self.image, list(command), remove=True, network_disabled=True,
+                volumes={str(self.folder): {"bind": "/corpus", "mode": "rw"}},
+                working_dir="/tmp", environment=_VARIABLES, labels={"envbuild-test": "corpus"},
+            ).decode()
+        )  # fmt: skip
+
+    def import_all(self, python: str, modules: set[str]) -> dict[str, str]:
+        """Return what is said by those modules that can't be imported."""
+        (self.folder / "modules.json").write_text(json.dumps(sorted(modules)))
+        said = self.run(python, "/corpus/import_all.py", "/corpus/modules.json")
+        return dict(json.loads(said.splitlines()[-1]))
+
+
+@pytest.fixture
+def built(
+    corpus: Corpus, project: Project, cache: Cache, engine: Engine, tmp_path: Path
+) -> Iterator[Built]:
+    """The image of the corpus, locked and assembled as a user does it."""
+    for name in ("packages", "indexes"):  # downloads are kept from run to run
+        (corpus.cache.root / name).mkdir(parents=True, exist_ok=True)
+        cache.root.mkdir(parents=True, exist_ok=True)
+        (cache.root / name).symlink_to(corpus.cache.root / name)
+    wishes = json.dumps([f"{wheel.name}=={wheel.version}" for wheel in corpus.wheels])
+    project.write("envs/corpus.toml", _SPEC.format(wishes=wishes))
+    project.must("-s", "lock", "--", "corpus", timeout=600)
+    done = project.build("corpus")
+    name = "envbuild-test/corpus:test"
+    ensure_loaded(engine, layout=cache.store, manifest_digest=done["manifest"], name=name)
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    script = Path(__file__).with_name("import_all.py")
+    (folder / script.name).write_bytes(script.read_bytes())
+    yield Built(engine=engine, image=name, folder=folder)
+    engine.client.images.remove(name, force=True)
+
+
+def test_the_corpus_works_in_an_image(built: Built, corpus: Corpus, tmp_path: Path) -> None:
+    assert "No broken requirements found" in built.run("python", "-m", "pip", "check")
+    modules = _list_all_modules(corpus)
+    assert len(modules) > len(corpus.wheels)
+    failed = built.import_all("python", modules)
+    theirs = built.import_all(_make_yardstick(corpus, built, tmp_path), set(failed))
+    print(f"{len(modules)} modules, {len(failed)} can't be imported: {failed}")
+    assert failed == theirs
+    assert {name.split(".")[0] for name in failed} == set(_CANNOT)
+
+
+def _list_all_modules(corpus: Corpus) -> set[str]:
+    modules: set[str] = set()
+    site = f"opt/env/lib/python{MINOR}/site-packages/"
+    for wheel in corpus.wheels:
+        path = corpus.files[wheel.sha256]
+        entries = read_wheel(path, wheel, prefix="/opt/env", python_minor=MINOR)
+        modules |= list_modules(e.path.removeprefix(site) for e in entries if site in e.path)
+    return modules
+
+
+def _make_yardstick(corpus: Corpus, built: Built, folder: Path) -> str:
+    """Let pip install the corpus where the container sees it; return its Python there."""
+    home, theirs = install_with_pip(corpus.paths, folder)
+    (theirs / str(home)[1:]).rename(built.folder / "venv")
+    remove_tree(theirs)
+    (built.folder / "venv/pyvenv.cfg").write_text("home = /usr/bin\n")
+    python = built.folder / "venv/bin/python"
+    python.parent.mkdir(exist_ok=True)
+    python.symlink_to(f"/usr/bin/python{MINOR}")
+    return "/corpus/venv/bin/python"
