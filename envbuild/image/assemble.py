@@ -168,8 +168,9 @@ def _make(jobs: Sequence[LayerJob], site: Site, task: str) -> dict[str, Layer]:
     guard = threading.Lock()
     site.progress.update(task, "making layers", 0, len(jobs))
 
-    def done(job: LayerJob, layer: Layer) -> None:
+    def done(job: LayerJob, layer: Layer, seconds: float) -> None:
         remember_layer(site, layer)
+        site.say(f"{task}: made {job.title}: {layer.blob.size / 1e6:.1f} MB in {seconds:.2f} s")
         with guard:
             made[job.key] = layer
             site.progress.update(task, "making layers", len(made), len(jobs))

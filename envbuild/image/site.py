@@ -23,13 +23,19 @@ class Site:
     """Everything around a recipe that must not matter to what comes out.
 
     With `fresh`, nothing that was made before is used again: no layer of the cache, none of the
-    registry, no byte code.
+    registry, no byte code. With `verbose`, each piece of work is noted as it is done.
     """
 
     cache: Cache
     settings: Settings
     progress: Progress
     fresh: bool = False
+    verbose: bool = False
+
+    def say(self, line: str) -> None:
+        """Note a detail, if anybody wants to know."""
+        if self.verbose:
+            self.progress.note(line)
 
     @cached_property
     def store(self) -> Store:

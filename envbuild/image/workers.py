@@ -9,6 +9,7 @@ import os
 import queue
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Final
@@ -26,7 +27,8 @@ __all__ = ["make_layers"]
 _WORTH_IT: Final = 4 << 20
 """Bytes of archives from which processes are started: each takes about as long as these do."""
 
-Done = Callable[[LayerJob, Layer], None]
+Done = Callable[[LayerJob, Layer, float], None]
+"""Hears of a job, its layer, and the seconds that it took."""
 
 
 def make_layers(site: Site, jobs: Sequence[LayerJob], *, done: Done) -> None:
@@ -47,7 +49,8 @@ def _make_here(site: Site, jobs: Sequence[LayerJob], done: Done) -> None:
     with Workbench(site.store, site.cache.bytecode, fresh=site.fresh) as bench:
 
         def make(job: LayerJob, check: Callable[[], None]) -> None:
-            done(job, bench.make(job, check))
+            start = time.monotonic()
+            done(job, bench.make(job, check), time.monotonic() - start)
 
         run_crew(make, jobs, threads=1)
 
@@ -65,6 +68,7 @@ def _make_in_processes(site: Site, jobs: Sequence[LayerJob], count: int, done: D
         def make(job: LayerJob, check: Callable[[], None]) -> None:
             worker = idle.get()
             check()
+            start = time.monotonic()
             try:
                 layer = _ask(worker, job)
             except BaseException as error:  # noqa: BLE001 - raised again below
@@ -72,7 +76,7 @@ def _make_in_processes(site: Site, jobs: Sequence[LayerJob], count: int, done: D
                 stack.close()  # the others need not finish what nobody wants any more
                 raise failures[0] from None
             idle.put(worker)
-            done(job, layer)
+            done(job, layer, time.monotonic() - start)
 
         run_crew(make, jobs, threads=count)
 

@@ -43,11 +43,14 @@ class Context:
     def cache(self) -> Cache:
         return find_cache()
 
-    def make_site(self, progress: Progress, *, fresh: bool = False) -> Site:
+    def make_site(self, progress: Progress, *, fresh: bool = False, verbose: bool = False) -> Site:
         """Return where images are made; with `fresh`, nothing made before is used again."""
         from envbuild.image.site import Site
 
-        return Site(cache=self.cache, settings=self.settings, progress=progress, fresh=fresh)
+        return Site(
+            cache=self.cache, settings=self.settings, progress=progress, fresh=fresh,
+            verbose=verbose,
+        )  # fmt: skip
 
     @cached_property
     def environments(self) -> tuple[str, ...]:
