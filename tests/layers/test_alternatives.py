@@ -155,7 +155,7 @@ def _plan(scripts: Sequence[str], entries: Sequence[Entry]) -> dict[str, str]:
     found = [alternative for script in scripts for alternative in find_alternatives(script)]
     made = plan_alternatives(Tree([entries]), found)
     assert [e.path for e in made] == sorted({e.path for e in made})
-    return {e.path: e.link or b"".join(e.body().data).decode() for e in made if e.link or e.body}
+    return {e.path: b"".join(e.body().data).decode() if e.body else e.link for e in made}
 
 
 @pytest.mark.parametrize("case", CASES)
