@@ -151,7 +151,7 @@ def find_source(site: Site, plan: ImagePlan) -> LayerSource:
 
     supply = Supply(
         spec=plan.spec, platform=plan.recipe.platform, python_minor=plan.recipe.python_minor,
-        settings=site.settings, cache=site.cache,
+        settings=site.settings, cache=site.cache, provenance=plan.provenance,
     )  # fmt: skip
 
     def fetch(artifacts: tuple[Artifact, ...]) -> Mapping[str, Path]:

@@ -11,6 +11,7 @@ from envbuild.kit.files import remove_abandoned
 from envbuild.kit.places import Cache
 from envbuild.kit.progress import Progress, Silent
 from envbuild.lock.model import Artifact, CondaPackage, DebianPackage, Wheel
+from envbuild.lock.provenance import Provenance
 from envbuild.spec.derive import find_suite
 from envbuild.spec.model import EnvSpec
 from envbuild.spec.platforms import PLATFORMS
@@ -31,6 +32,8 @@ class Supply:
     python_minor: str
     settings: Settings
     cache: Cache
+    provenance: Provenance | None = None
+    """What no index has; None where the lock has nothing of the kind."""
 
 
 def fetch_artifacts(
@@ -71,6 +74,7 @@ def _fetch_wheels(
     return fetch_wheels(
         wheels, spec=supply.spec, platform=PLATFORMS[supply.platform],
         python_minor=supply.python_minor, cache=supply.cache, progress=progress, task=task,
+        provenance=supply.provenance,
     )  # fmt: skip
 
 

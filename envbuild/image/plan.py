@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 from envbuild.errors import SpecError
@@ -16,12 +17,14 @@ from envbuild.identity.digest import (
 )
 from envbuild.identity.recipe import Format, Recipe
 from envbuild.layers.plan import ASSEMBLER, plan_constants
-from envbuild.lock.model import Artifact, Lock
+from envbuild.lock.model import Artifact, Lock, PlatformLock, Wheel
+from envbuild.lock.provenance import Provenance
 from envbuild.spec.model import EnvSpec
 from envbuild.spec.platforms import PLATFORMS, Platform, find_host_platform
 from envbuild.spec.settings import Settings
 
 __all__ = [
+    "BuildTrees",
     "EnvironmentPlan",
     "ImagePlan",
     "describe_image",
@@ -29,6 +32,14 @@ __all__ = [
     "plan_environment",
     "plan_platform",
 ]
+
+
+BuildTrees = Callable[[PlatformLock], tuple[Wheel, ...]]
+"""Gives the wheels of the repository's own source trees, built and in the cache."""
+
+
+def _no_trees(_: PlatformLock) -> tuple[Wheel, ...]:
+    return ()
 
 
 _LOCAL: Final = "envbuild"
@@ -51,6 +62,8 @@ class ImagePlan:
     """Where it is pushed, `host/path` without its name; None: it stays on this machine."""
     host_artifacts: tuple[Artifact, ...] = ()
     """What the same lock has for this machine, whose Python compiles for other platforms, too."""
+    provenance: Provenance | None = None
+    """Where wheels come from that no index has; None where the repository is not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,9 +87,18 @@ class EnvironmentPlan:
 
 
 def plan_environment(
-    name: str, spec: EnvSpec, lock: Lock, *, settings: Settings
+    name: str,
+    spec: EnvSpec,
+    lock: Lock,
+    *,
+    settings: Settings,
+    root: Path | None = None,
+    trees: BuildTrees = _no_trees,
 ) -> EnvironmentPlan:
     """Name the image of `lock` for each of its platforms that containers run on.
+
+    `root` is the repository, and `trees` builds its source trees, whose contents name the image,
+    too.
 
     Raises `SpecError` `image.no-platform` where there is none.
     """
@@ -88,7 +110,7 @@ def plan_environment(
             hint=f"add `linux-64` or `linux-aarch64` to `platforms` in `envs/{name}.toml`, "
             f"then run `nox -s lock -- {name}`",
         )
-    images = [_plan_image(name, spec, lock, subdir, settings) for subdir in subdirs]
+    images = [_plan_image(name, spec, lock, subdir, settings, root, trees) for subdir in subdirs]
     if len(images) == 1:
         digest = images[0].digest
     else:
@@ -105,7 +127,14 @@ def plan_environment(
 
 
 def plan_platform(
-    name: str, spec: EnvSpec, lock: Lock, *, platform: Platform, settings: Settings
+    name: str,
+    spec: EnvSpec,
+    lock: Lock,
+    *,
+    platform: Platform,
+    settings: Settings,
+    root: Path | None = None,
+    trees: BuildTrees = _no_trees,
 ) -> ImagePlan:
     """Name one platform's environment alone, also where it can't be an image.
 
@@ -113,12 +142,21 @@ def plan_platform(
     """
     if platform.subdir not in lock.platforms:
         raise _no_platform(name, platform, lock.platforms)
-    return _plan_image(name, spec, lock, platform.subdir, settings)
+    return _plan_image(name, spec, lock, platform.subdir, settings, root, trees)
 
 
-def _plan_image(name: str, spec: EnvSpec, lock: Lock, subdir: str, settings: Settings) -> ImagePlan:
+def _plan_image(
+    name: str,
+    spec: EnvSpec,
+    lock: Lock,
+    subdir: str,
+    settings: Settings,
+    root: Path | None,
+    trees: BuildTrees,
+) -> ImagePlan:
     form = Format(compression=settings.compression, media_types=settings.media_types)
-    recipe = plan_recipe(spec, lock.platforms[subdir], form=form)
+    part = lock.platforms[subdir]
+    recipe = plan_recipe(spec, part, form=form, local=trees(part) if part.trees else ())
     digest = digest_image(recipe)
     repository = _find_repository(spec, settings)
     reference = format_reference(repository or _LOCAL, name, digest)
@@ -131,6 +169,7 @@ def _plan_image(name: str, spec: EnvSpec, lock: Lock, subdir: str, settings: Set
         own_reference=reference,
         repository=repository,
         host_artifacts=_find_host_artifacts(lock),
+        provenance=Provenance(root=root, lock=part) if root else None,
     )
 
 

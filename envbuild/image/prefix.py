@@ -50,7 +50,7 @@ def ensure_prefix(
     if place.is_dir():
         return place
     local = replace(local, prefix=str(place))
-    files = fetch(local.artifacts)
+    files = fetch((*local.artifacts, *local.local))
     with atomic_folder(place) as work:
         progress.update(task, "unpacking the environment")
         _unpack(plan_entries([read_skeleton(local)]), place, work)

@@ -22,12 +22,12 @@ from envbuild.kit.process import ToolExitError, run_tool
 from envbuild.lock.build_python import find_python
 from envbuild.lock.build_wheel import normalise_wheel
 from envbuild.lock.model import Wheel
-from envbuild.lock.origins import Shop
 from envbuild.lock.pip_choice import choose_wheels
 from envbuild.lock.pip_failures import explain_resolution
 from envbuild.lock.pip_indexes import find_indexes, uv_environment
 from envbuild.lock.pip_job import PipJob, write_job
 from envbuild.lock.pip_uv import resolve_with_uv
+from envbuild.lock.provenance import Shop
 from envbuild.lock.upgrade import Upgrade
 from envbuild.lock.wheel_choice import MACOS
 from envbuild.spec.platforms import Platform, find_host_platform

@@ -18,7 +18,7 @@ from envbuild.kit.places import Cache
 from envbuild.lock.build_room import Hook, build_project
 from envbuild.lock.build_wheel import Contents, read_contents
 from envbuild.lock.model import Wheel
-from envbuild.lock.origins import Shop
+from envbuild.lock.provenance import Shop
 
 __all__ = ["Built", "Order", "build_once", "keep_file"]
 

@@ -11,7 +11,6 @@ from envbuild.kit.process import ToolExitError
 from envbuild.kit.progress import Progress
 from envbuild.lock.model import LocalTree, PlatformLock, Source, Wheel
 from envbuild.lock.names import normalise_name
-from envbuild.lock.origins import Shop
 from envbuild.lock.pip_choice import choose_wheels
 from envbuild.lock.pip_failures import explain_resolution, find_broken_index
 from envbuild.lock.pip_indexes import find_indexes
@@ -19,6 +18,7 @@ from envbuild.lock.pip_job import PipJob, is_marked, mark, unmark, write_job, wr
 from envbuild.lock.pip_pins import Pin, parse_pins, render_requirements
 from envbuild.lock.pip_tools import resolve_with_pip_tools, why_not_pip_tools
 from envbuild.lock.pip_uv import Listing, find_reasons, list_pinned, resolve_with_uv
+from envbuild.lock.provenance import Shop
 from envbuild.lock.source import Gathering, Piece, gather
 from envbuild.lock.upgrade import Upgrade
 from envbuild.lock.wheel_choice import MACOS

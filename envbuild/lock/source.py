@@ -16,9 +16,9 @@ from envbuild.lock.build_sdist import fetch_sdist, find_sdist, unpack_sdist
 from envbuild.lock.build_wheel import Contents, read_contents
 from envbuild.lock.built import Built, Order, build_once
 from envbuild.lock.model import LocalTree, PlatformLock, Source, Wheel
-from envbuild.lock.origins import Shop
 from envbuild.lock.pip_job import PipJob, mark, write_stub
 from envbuild.lock.pip_markers import holds
+from envbuild.lock.provenance import Shop
 from envbuild.lock.source_fit import check_fit, fits
 from envbuild.lock.source_tree import build_tree, find_requires
 from envbuild.lock.tree_config import digest_config

@@ -9,9 +9,9 @@ from envbuild.errors import LockError
 from envbuild.kit.canonical import digest_file
 from envbuild.lock.built import Built, Order, build_once, keep_file
 from envbuild.lock.model import Source, Wheel
-from envbuild.lock.origins import Origins, Shop
 from envbuild.lock.pip_indexes import find_indexes
 from envbuild.lock.pip_job import PipJob
+from envbuild.lock.provenance import Provenance, Shop
 from envbuild.lock.source import find_file, order_git, order_sdist
 from envbuild.lock.source_tree import find_requires
 from envbuild.lock.upgrade import Upgrade
@@ -22,28 +22,30 @@ from envbuild.spec.platforms import Platform, find_host_platform
 __all__ = ["get_again"]
 
 
-def get_again(wheel: Wheel, origins: Origins, *, shop: Shop, platform: Platform) -> Path:
-    """Put `wheel` into the cache and return its file; `origins` has its source.
+def get_again(wheel: Wheel, provenance: Provenance, *, shop: Shop, platform: Platform) -> Path:
+    """Put `wheel` into the cache and return its file; `provenance` has its source.
 
     Raises `LockError`: `pip.wheel-missing` and `pip.wheel-changed` for a file of the repository,
     `pip.source-foreign` for what only another kind of machine can build, `pip.rebuild-differs`
     for a build that gave something else, `pip.source-gone`, `pip.source-changed`, `pip.git`, and
     what building raises.
     """
-    source = origins.sources[wheel.sha256]
+    source = provenance.find_source(wheel.sha256)
+    if source is None:
+        raise ValueError(f"the lock has no source of {wheel.filename}")
     if source.kind == "file":
-        return _copy(wheel, source, origins, shop)
+        return _copy(wheel, source, provenance, shop)
     _check_host(wheel, shop, platform)
     with tempfile.TemporaryDirectory(prefix="envbuild-again-") as folder:
-        order = _order(wheel, source, origins, shop, platform, Path(folder))
-        built = build_once(order, shop, requires=find_requires(origins.build, source.requires))
+        order = _order(wheel, source, provenance, shop, platform, Path(folder))
+        built = build_once(
+            order, shop, requires=find_requires(provenance.lock.build, source.requires)
+        )
     return _compare(wheel, built, shop)
 
 
-def _copy(wheel: Wheel, source: Source, origins: Origins, shop: Shop) -> Path:
-    if origins.root is None:
-        raise ValueError("a wheel of the repository is wanted, but no repository is known")
-    file = find_file(origins.root, source.place, task=shop.task)
+def _copy(wheel: Wheel, source: Source, provenance: Provenance, shop: Shop) -> Path:
+    file = find_file(provenance.root, source.place, task=shop.task)
     if digest_file(file) != f"sha256:{wheel.sha256}":
         raise LockError(
             "pip.wheel-changed",
@@ -68,15 +70,20 @@ def _check_host(wheel: Wheel, shop: Shop, platform: Platform) -> None:
 
 
 def _order(
-    wheel: Wheel, source: Source, origins: Origins, shop: Shop, platform: Platform, folder: Path
+    wheel: Wheel,
+    source: Source,
+    provenance: Provenance,
+    shop: Shop,
+    platform: Platform,
+    folder: Path,
 ) -> Order:
     if source.kind == "git":
         return order_git(_find_direct(wheel, source, shop), source.pin, logs=shop.cache.logs)
     from envbuild.lock.build_sdist import find_sdist
 
     job = PipJob(
-        task=shop.task, requirements=(), platform=platform, python=origins.python or shop.minor,
-        glibc=origins.glibc, macos=MACOS, constraints={}, kept=(), upgrade=Upgrade(),
+        task=shop.task, requirements=(), platform=platform, python=provenance.lock.python,
+        glibc=provenance.lock.glibc, macos=MACOS, constraints={}, kept=(), upgrade=Upgrade(),
         indexes=find_indexes(shop.spec, logs=shop.cache.logs), work=folder, logs=shop.cache.logs,
         progress=shop.progress,
     )  # fmt: skip

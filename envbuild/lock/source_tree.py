@@ -16,7 +16,7 @@ from envbuild.errors import LockError
 from envbuild.kit.listing import list_files
 from envbuild.lock.built import Built, Order, build_once
 from envbuild.lock.model import PlatformLock, Wheel
-from envbuild.lock.origins import Shop
+from envbuild.lock.provenance import Shop
 from envbuild.lock.source_fit import check_fit
 
 __all__ = ["build_tree", "build_trees", "find_requires"]

@@ -16,9 +16,9 @@ from envbuild.kit.files import remove_abandoned
 from envbuild.kit.places import Cache
 from envbuild.kit.progress import Progress
 from envbuild.lock.model import Wheel
-from envbuild.lock.origins import NOWHERE, Origins, Shop
 from envbuild.lock.pip_download import Batch, download_batches
 from envbuild.lock.pip_indexes import find_indexes
+from envbuild.lock.provenance import Provenance, Shop
 from envbuild.spec.model import EnvSpec
 from envbuild.spec.platforms import Platform
 
@@ -39,14 +39,14 @@ def fetch_wheels(
     cache: Cache,
     progress: Progress,
     task: str,
-    origins: Origins = NOWHERE,
+    provenance: Provenance | None = None,
 ) -> Mapping[str, Path]:
     """Return each wheel's file in `cache.packages`, by SHA-256 (hex).
 
     A file gets there only whole and with the right hash, so one that is there with the right size
     is taken. The others are downloaded from the indexes of `spec` on this machine, apart from
-    those that `origins` knows another source of: a file of the repository is copied, and what was
-    built is built again.
+    those that `provenance` knows another source of: a file of the repository is copied, and what
+    was built is built again.
 
     Raises `LockError`: `lock.artifact-gone` (no index has the file any more),
     `lock.hash-mismatch` (what it has under that name is something else), `lock.wrong-size`,
@@ -54,14 +54,14 @@ def fetch_wheels(
     """
     places = {wheel.sha256: _place(cache, wheel) for wheel in wheels}
     missing = [wheel for wheel in wheels if not _is_there(places[wheel.sha256], wheel.size)]
-    elsewhere = [wheel for wheel in missing if wheel.sha256 in origins.sources]
-    if elsewhere:
+    if provenance is not None and provenance.lock.sources:
         from envbuild.lock.source_again import get_again
 
         shop = Shop(spec=spec, minor=python_minor, cache=cache, progress=progress, task=task)
-        for wheel in elsewhere:
-            get_again(wheel, origins, shop=shop, platform=platform)
-        missing = [wheel for wheel in missing if wheel.sha256 not in origins.sources]
+        here = [wheel for wheel in missing if provenance.find_source(wheel.sha256)]
+        for wheel in here:
+            get_again(wheel, provenance, shop=shop, platform=platform)
+        missing = [wheel for wheel in missing if wheel not in here]
     if not missing:
         return places
     indexes = find_indexes(spec, logs=cache.logs)

@@ -17,6 +17,7 @@ from envbuild.oci.descriptor import Descriptor
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import show_progress
 from envbuild.sessions.many import run_many
+from envbuild.sessions.trees import tree_builder
 from envbuild.spec.platforms import Platform, find_host_platform
 
 __all__ = ["Built", "build_one", "find_platform", "plan_named", "plan_one", "run"]
@@ -82,8 +83,11 @@ def plan_named(context: Context, name: str) -> EnvironmentPlan:
     """Return the image that the environment's lock asks for; refuses a stale lock."""
     spec = context.load(name)
     lock = load_lock(context.repository.lock_folder(name), name=name, cache=context.cache)
-    check_fresh(spec, lock, name=name)
-    return plan_environment(name, spec, lock, settings=context.settings)
+    check_fresh(spec, lock, name=name, root=context.root)
+    trees = tree_builder(context, name, spec)
+    return plan_environment(
+        name, spec, lock, settings=context.settings, root=context.root, trees=trees
+    )
 
 
 def plan_one(context: Context, name: str, platform: Platform) -> ImagePlan:
@@ -92,8 +96,12 @@ def plan_one(context: Context, name: str, platform: Platform) -> ImagePlan:
         return plan_named(context, name).find(platform)
     spec = context.load(name)
     lock = load_lock(context.repository.lock_folder(name), name=name, cache=context.cache)
-    check_fresh(spec, lock, name=name)
-    return plan_platform(name, spec, lock, platform=platform, settings=context.settings)
+    check_fresh(spec, lock, name=name, root=context.root)
+    trees = tree_builder(context, name, spec)
+    return plan_platform(
+        name, spec, lock, platform=platform, settings=context.settings, root=context.root,
+        trees=trees,
+    )  # fmt: skip
 
 
 def _find_built(context: Context, name: str, site: Site) -> Built | None:

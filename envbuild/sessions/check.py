@@ -37,7 +37,7 @@ def _check(context: Context, name: str) -> EnvbuildError | None:
     try:
         spec = context.load(name)
         lock = load_lock(context.repository.lock_folder(name), name=name, cache=context.cache)
-        check_fresh(spec, lock, name=name)
+        check_fresh(spec, lock, name=name, root=context.root)
     except EnvbuildError as error:
         return error
     return None

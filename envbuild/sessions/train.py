@@ -15,6 +15,7 @@ from envbuild.sessions.build import find_platform, plan_one
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import show_progress
 from envbuild.sessions.engine import open_image
+from envbuild.sessions.trees import make_editable
 from envbuild.spec.platforms import PLATFORMS, find_host_platform
 
 if TYPE_CHECKING:
@@ -161,8 +162,9 @@ def _train_local(
 
     supply = Supply(
         spec=image.spec, platform=image.recipe.platform, python_minor=image.recipe.python_minor,
-        settings=context.settings, cache=context.cache,
+        settings=context.settings, cache=context.cache, provenance=image.provenance,
     )  # fmt: skip
+    image = make_editable(context, image, progress)
     prefix = ensure_prefix(
         image.recipe,
         folder=context.cache.prefixes,

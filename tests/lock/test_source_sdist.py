@@ -11,8 +11,8 @@ import pytest
 from envbuild.errors import LockError
 from envbuild.kit.places import Cache
 from envbuild.lock.model import PlatformLock
-from envbuild.lock.origins import find_origins
 from envbuild.lock.pip import PipSolution
+from envbuild.lock.provenance import Provenance
 from envbuild.lock.upgrade import Upgrade
 from envbuild.lock.wheels import fetch_wheels
 from envbuild.spec.model import EnvSpec, Pip
@@ -42,7 +42,7 @@ def fetch(bench: Bench, solution: PipSolution, cache: Cache) -> list[Path]:
     found = fetch_wheels(
         lock.wheels, spec=EnvSpec(python=f"{MINOR}.*", pip=Pip(index_url=bench.index.url)),
         platform=find_host(), python_minor=MINOR, cache=cache, progress=Heard(), task="cpu",
-        origins=find_origins(lock, bench.root),
+        provenance=Provenance(root=bench.root, lock=lock),
     )  # fmt: skip
     return [found[wheel.sha256] for wheel in lock.wheels]
 

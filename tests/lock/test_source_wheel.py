@@ -10,8 +10,8 @@ from envbuild.errors import LockError
 from envbuild.kit.canonical import digest_file
 from envbuild.kit.places import Cache
 from envbuild.lock.model import PlatformLock
-from envbuild.lock.origins import find_origins
 from envbuild.lock.pip import PipSolution
+from envbuild.lock.provenance import Provenance
 from envbuild.lock.wheels import fetch_wheels
 from envbuild.spec.model import EnvSpec
 from tests.rig.pip_bench import FOREIGN, MINOR, TAG, Bench, Heard, find_host
@@ -43,7 +43,8 @@ def fetch(bench: Bench, solution: PipSolution, cache: Cache) -> dict[str, Path]:
     lock = lock_of(solution)
     found = fetch_wheels(
         lock.wheels, spec=EnvSpec(python=f"{MINOR}.*"), platform=find_host(), python_minor=MINOR,
-        cache=cache, progress=Heard(), task="cpu", origins=find_origins(lock, bench.root),
+        cache=cache, progress=Heard(), task="cpu",
+        provenance=Provenance(root=bench.root, lock=lock),
     )  # fmt: skip
     return dict(found)
 

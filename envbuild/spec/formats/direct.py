@@ -151,7 +151,8 @@ class Tree:
     extras: tuple[str, ...] = ()
 
 
-_FOLDER: Final = rf"(?!~)(?![A-Za-z]:)(?:\.|(?:\./)?{_PART}(?:/{_PART})*)/?"
+_STEP: Final = r"(?!\.\.?(?:/|$| ?\[))[^/\\*?#@;\[\]\s\u0000-\u001f]+"
+_FOLDER: Final = rf"(?!~)(?![A-Za-z]:)(?:\.|(?:\./)?{_STEP}(?:/{_STEP})*)/?"
 
 
 def parse_tree(text: str) -> Tree:
