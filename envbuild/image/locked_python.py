@@ -23,7 +23,6 @@ from envbuild.kit.progress import Progress
 from envbuild.layers.compiler import ask_interpreter, find_fault
 from envbuild.layers.conda import read_conda
 from envbuild.layers.deb import read_deb
-from envbuild.layers.debfile import open_deb
 from envbuild.layers.entry import Entry
 from envbuild.layers.order import plan_entries
 from envbuild.lock.debian_index import parse_stanza
@@ -34,6 +33,7 @@ __all__ = ["unpack_python"]
 _DIGITS: Final = 20
 _UPSTREAM: Final = re.compile(r"(?:\d+:)?(\d+\.\d+\.\d+)(?:~?((?:a|b|rc)\d+))?")
 """A Debian version's upstream part, as Python says it: `3.11.2-6`, `3.14.0~rc1-1`."""
+_CONTROL: Final = re.compile(r"var/lib/dpkg/info/[^/]+\.control")
 
 
 def unpack_python(
@@ -171,14 +171,18 @@ def _unpack_debian(
         if not isinstance(package, DebianPackage):
             return ()
         groups.append(read_deb(file, package))
-        fields = parse_stanza(open_deb(file).control.get("control", b"").decode(errors="replace"))
-        if package.name.endswith("-stdlib"):
-            return ()
-        relations = ",".join(fields.get(key, "") for key in ("Pre-Depends", "Depends"))
-        return re.findall(r"(?:^|[,|])\s*([a-z0-9][a-z0-9+.-]+)", relations)
+        return () if package.name.endswith("-stdlib") else _list_relations(groups[-1])
 
     _walk(core, [a for a in artifacts if isinstance(a, DebianPackage)], fetch, read)
     _write(plan_entries(groups), work, "")
+
+
+def _list_relations(entries: Iterable[Entry]) -> list[str]:
+    """Return the names of what a package needs, alternatives too, by its kept control file."""
+    control = next(e for e in entries if _CONTROL.fullmatch(e.path))
+    fields = parse_stanza(_read(control).decode(errors="replace"))
+    relations = ",".join(fields.get(key, "") for key in ("Pre-Depends", "Depends"))
+    return re.findall(r"(?:^|[,|])\s*([a-z0-9][a-z0-9+.-]+)", relations)
 
 
 def _start_debian(place: Path, version: str) -> tuple[str, ...]:
