@@ -19,7 +19,7 @@ from envbuild.image.config import BaseParts
 from envbuild.image.plain import PlainLayer, add_plain_layer
 from envbuild.image.site import Site
 from envbuild.kit.crew import run_crew
-from envbuild.kit.files import exclusive, write_atomic
+from envbuild.kit.files import exclusive, remove_abandoned, write_atomic
 from envbuild.oci.descriptor import Descriptor
 from envbuild.spec.model import Image
 from envbuild.spec.platforms import PLATFORMS
@@ -101,6 +101,7 @@ def _build(
             on_line(line)
 
     site.progress.update(task, "building the Dockerfile")
+    remove_abandoned(site.cache.root / "bases", ".build.*.part")
     with (
         connect_engine() as engine,
         build_base(

@@ -66,6 +66,7 @@ class Bench:
     folder: Path
     notes: _Notes = field(default_factory=_Notes)
     lines: list[str] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
     shell: bool = True
     architecture: str = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
 
@@ -123,6 +124,7 @@ class Bench:
     def run(self, recipes: Sequence[Recipe]) -> Layer | None:
         layer = self.make_layer(recipes)
         manifest, key = self.make_image(layer)
+        self.keys.add(key)
         return make_link_layer(
             self.site, manifest, [layer], key=key, prefix=PREFIX, task="demo",
             on_line=self.lines.append,
@@ -177,8 +179,11 @@ def make_recipe(
 
 @pytest.fixture
 def bench(engine: Engine, tmp_path: Path) -> Iterator[Bench]:
-    yield Bench(tmp_path)
-    assert engine.client.images.list("envbuild-link") == []
+    made = Bench(tmp_path)
+    yield made
+    for key in made.keys:
+        name = f"envbuild-link:{key.removeprefix('sha256:')[:20]}"
+        assert engine.client.images.list(name) == []
 
 
 SAYS = 'echo "$PKG_NAME $PKG_VERSION $PKG_BUILDNUM $PREFIX $ROOT_PREFIX $PWD" >> $PREFIX/order'

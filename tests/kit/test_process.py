@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from envbuild.errors import ToolError
-from envbuild.kit.process import ToolExitError, run_tool, stop_tools
+from envbuild.kit.process import ToolExitError, run_tool, stop_tools, stream_tool
 
 
 def alive(pid: int) -> bool:
@@ -149,3 +149,39 @@ def test_a_child_has_no_terminal_to_wait_for(tmp_path: Path) -> None:
     assert run_tool(["sh", "-c", "ps -o sid= -p $$"], tool="ps", logs=tmp_path).strip() != str(
         os.getsid(0)
     )
+
+
+def test_streamed_lines_come_as_they_are_said(tmp_path: Path) -> None:
+    """The tool waits for a file that is only made when its first line has come."""
+    go, lines = tmp_path / "go", list[str]()
+
+    def hear(line: str) -> None:
+        lines.append(line)
+        go.touch()
+
+    code = f"echo one; while [ ! -e {go} ]; do sleep 0.05; done; echo two hunter2 >&2"
+    log = stream_tool(
+        ["sh", "-c", code], tool="sh", logs=tmp_path / "logs", secrets=["hunter2"], on_line=hear
+    )
+    assert lines == ["one", "two ***"]
+    assert log.read_text().splitlines()[1:] == lines
+
+
+def test_streamed_failure_is_like_any_other(tmp_path: Path) -> None:
+    with pytest.raises(ToolExitError, match="failed with exit code 3") as caught:
+        stream_tool(["sh", "-c", "echo no; exit 3"], tool="sh", logs=tmp_path)
+    assert caught.value.output == "no\n"
+    assert caught.value.log.read_text().endswith("no\n")
+    assert str(caught.value.log) in caught.value.message
+
+
+def test_error_of_who_listens_ends_the_tool(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+
+    def hear(_: str) -> None:
+        raise ValueError("enough")
+
+    code = f"echo $$ > {pids}; echo one; sleep 300"
+    with pytest.raises(ValueError, match="enough"):
+        stream_tool(["sh", "-c", code], tool="sh", logs=tmp_path / "logs", on_line=hear)
+    assert not alive(int(pids.read_text()))
