@@ -27,7 +27,13 @@ from envbuild.image.shelf import find_layer, remember_layer
 from envbuild.image.site import Site
 from envbuild.image.work import LayerJob
 from envbuild.image.workers import make_layers
-from envbuild.layers.pack import LayerPlan, finish_key, plan_layers, skeleton_key
+from envbuild.layers.pack import (
+    LayerPlan,
+    finish_key,
+    is_compiled,
+    plan_layers,
+    skeleton_key,
+)
 from envbuild.lock.model import Artifact, DebianPackage
 from envbuild.oci.descriptor import OCI_CONFIG, Descriptor
 
@@ -145,8 +151,11 @@ def _prepare(missing: Sequence[LayerJob], source: LayerSource) -> list[LayerJob]
     artifacts = tuple(dict.fromkeys(a for job in missing for a in job.artifacts))
     files = source.fetch(artifacts)
     _check_sizes(artifacts, files)
+    compiled = any(is_compiled(job.recipe, a) for job in missing for a in job.artifacts)
+    compiler = source.find_compiler() if compiled else ()
     return [
-        replace(job, files={a.sha256: files[a.sha256] for a in job.artifacts}) for job in missing
+        replace(job, files={a.sha256: files[a.sha256] for a in job.artifacts}, compiler=compiler)
+        for job in missing
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -11,12 +12,14 @@ from typing import Literal, Self
 
 from envbuild.identity.recipe import Recipe
 from envbuild.image.config import LAYER_TYPES, Content, Layer
+from envbuild.layers.bytecode import compile_entries, find_sources
+from envbuild.layers.compiler import Compiler
 from envbuild.layers.conda import LinkPolicy, read_conda, read_history
 from envbuild.layers.deb import read_deb
 from envbuild.layers.debfinish import read_finish
 from envbuild.layers.entry import Entry
 from envbuild.layers.order import plan_entries
-from envbuild.layers.pack import has_conda
+from envbuild.layers.pack import has_conda, is_compiled
 from envbuild.layers.seal import Seal, render_seal
 from envbuild.layers.skeleton import read_skeleton
 from envbuild.layers.split import split_entries
@@ -64,6 +67,7 @@ class Workbench:
         self._packs = packs
         self._fresh = fresh
         self._open = ExitStack()
+        self._compilers: dict[tuple[str, ...], Compiler] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -120,12 +124,32 @@ class Workbench:
                 link_scripts=recipe.link_scripts,
             )
             if job.kind == "packages":
+                entries = (*entries, *self._compile(job, artifact, entries))
                 contents.append(_count(artifact, entries))
             groups.append(entries)
         if job.kind == "finish":
             user = recipe.settings.user
             return [read_finish(groups, base=recipe.base.kind, user=user)], ()
         return groups, tuple(contents)
+
+    def _compile(
+        self, job: LayerJob, artifact: Artifact, entries: tuple[Entry, ...]
+    ) -> tuple[Entry, ...]:
+        """Return the artifact's byte code, made once per artifact and place and then kept."""
+        if not job.compiler or not is_compiled(job.recipe, artifact):
+            return ()
+        sources = find_sources(entries, python_minor=job.recipe.python_minor)
+        said = f"{artifact.sha256} {job.recipe.prefix} {job.recipe.bytecode}"
+        pack = self._packs / hashlib.sha256(said.encode()).hexdigest()
+        if self._fresh:
+            pack.unlink(missing_ok=True)
+        return compile_entries(sources, self._find_compiler(job), pack=pack)
+
+    def _find_compiler(self, job: LayerJob) -> Compiler:
+        if job.compiler not in self._compilers:
+            compiler = Compiler(job.compiler, version=job.recipe.bytecode)
+            self._compilers[job.compiler] = self._open.enter_context(compiler)
+        return self._compilers[job.compiler]
 
 
 def read_artifact(

@@ -30,10 +30,19 @@ from envbuild.layers.plan import (
 )
 from envbuild.lock.model import Artifact, CondaPackage, DebianPackage, Wheel
 
-__all__ = ["LayerPlan", "finish_key", "has_conda", "has_python", "plan_layers", "skeleton_key"]
+__all__ = [
+    "LayerPlan",
+    "finish_key",
+    "has_conda",
+    "has_python",
+    "is_compiled",
+    "plan_layers",
+    "skeleton_key",
+]
 
 _GCC_BASE: Final = re.compile(r"gcc-\d+-base")
 _PYTHON_BUILD: Final = re.compile(r"py\d")
+_DEBIAN_PYTHON: Final = re.compile(r"(?:lib)?python3")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,13 +118,25 @@ def has_conda(recipe: Recipe) -> bool:
     return any(isinstance(artifact, CondaPackage) for artifact in recipe.artifacts)
 
 
+def is_compiled(recipe: Recipe, artifact: Artifact) -> bool:
+    """Return whether an artifact's layer holds byte code that is made for it.
+
+    Of Debian's packages only those of Python do, and only where the environment runs on it.
+    """
+    if not recipe.bytecode:
+        return False
+    if isinstance(artifact, DebianPackage):
+        own = recipe.interpreter == f"/usr/bin/python{recipe.python_minor}"
+        return own and bool(_DEBIAN_PYTHON.match(artifact.name))
+    return has_python(artifact)
+
+
 def has_python(artifact: Artifact) -> bool:
     """Return whether an artifact's layer depends on the Python of its environment.
 
-    Only such an artifact's files may be installed by Python's minor version, and only they may
-    get byte code. Of conda packages these are `noarch` ones, Python itself, and those whose build
-    string names a Python; a library's layer is the same for every Python. Debian's packages
-    belong to the system's Python, never to the environment's.
+    Only such an artifact's files may be installed by Python's minor version. Of conda packages
+    these are `noarch` ones, Python itself, and those whose build string names a Python; a
+    library's layer is the same for every Python. Debian's packages name theirs themselves.
     """
     if isinstance(artifact, CondaPackage):
         in_noarch = artifact.url.split("/")[-2:-1] == ["noarch"]
@@ -186,6 +207,8 @@ def _make_plans(
         # A layer that was made under one policy says nothing of what another one refuses.
         said["link-scripts"] = recipe.link_scripts
     if any(map(has_python, artifacts)):
+        said["python-minor"] = recipe.python_minor
+    if any(is_compiled(recipe, artifact) for artifact in artifacts):
         said |= {"python-minor": recipe.python_minor, "bytecode": recipe.bytecode}
     parts = _count_parts(artifacts[0]) if artifacts[0] in big else 1
     for part in range(parts):
