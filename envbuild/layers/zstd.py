@@ -38,4 +38,7 @@ def pack_frame(plain: bytes | bytearray | memoryview) -> bytes:
     """
     import zstandard
 
-    return zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=False).compress(plain)
+    packed = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=False).compress(plain)
+    # It lies at the start of a block as big as the worst case; kept as they are, many small frames
+    # would keep the allocator from using what is free behind each.
+    return bytes(bytearray(packed))
