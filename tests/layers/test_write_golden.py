@@ -22,13 +22,21 @@ import pytest
 from envbuild.kit.canonical import digest_bytes
 from envbuild.layers.archive import body_of_bytes
 from envbuild.layers.conda import read_conda
+from envbuild.layers.deb import read_deb
+from envbuild.layers.debfinish import read_finish
 from envbuild.layers.entry import Entry, Piece
 from envbuild.layers.order import plan_entries
 from envbuild.layers.plan import ASSEMBLER, Compression, plan_constants
+from envbuild.layers.skeleton import read_skeleton
 from envbuild.layers.wheel import read_wheel
 from envbuild.layers.write import write_layer
+from envbuild.lock.model import DebianPackage
 from tests.layers.condas import OLD, Member, describe_conda, write_conda
+from tests.layers.elfs import make_library
+from tests.layers.test_skeleton import make_recipe
 from tests.layers.wheels import INFO, describe, write_wheel
+from tests.rig.debian_archive import Member as Deb
+from tests.rig.debian_archive import make_deb
 
 _COMPRESSIONS: tuple[Compression, ...] = ("gzip", "zstd")
 _PLANS = {name: dict(plan_constants(name)) for name in _COMPRESSIONS}
@@ -99,7 +107,53 @@ def _make_conda(folder: Path) -> Sequence[Sequence[Entry]]:
     return [read_conda(path, package, prefix="/opt/env", python_minor="3.11")]
 
 
-_MAKERS = {"layer": _make_layer, "wheel": _make_wheel, "conda": _make_conda}
+def _make_debs(folder: Path) -> list[tuple[Entry, ...]]:
+    script = (
+        b"#!/bin/sh\nadduser --system --group demo\n"
+        b"update-alternatives --install /usr/bin/it it /usr/bin/demo 5\n"
+    )
+    library = make_library("libdemo.so.1")
+    members = {
+        "demo": [
+            Deb(path="./bin/demo", data=b"#!/bin/sh\n", mode=0o755),
+            Deb(path="./etc/demo.conf", data=b"1\n"),
+            Deb(path="./usr/share/debianutils/shells.d/demo", data=b"/bin/demo\n"),
+        ],
+        "libdemo1": [
+            Deb(path="./etc/ld.so.conf", data=b"/lib/x86_64-linux-gnu\n"),
+            Deb(path="./usr/lib/x86_64-linux-gnu/libdemo.so.1.0", data=library),
+        ],
+    }
+    control = {"conffiles": b"/etc/demo.conf\n", "postinst": script, "md5sums": b""}
+    groups = []
+    for name, files in members.items():
+        data = make_deb(name=name, members=files, control=control if name == "demo" else None)
+        path = folder / f"{name}.deb"
+        path.write_bytes(data)
+        package = DebianPackage(
+            name=name, version="1.0-1", architecture="amd64", path=path.name,
+            sha256="0" * 64, size=len(data),
+        )  # fmt: skip
+        groups.append(read_deb(path, package))
+    return groups
+
+
+def _make_finish(folder: Path) -> list[tuple[Entry, ...]]:
+    return [read_finish(_make_debs(folder), user="nonroot")]
+
+
+def _make_skeleton(_folder: Path) -> list[tuple[Entry, ...]]:
+    return [read_skeleton(make_recipe())]
+
+
+_MAKERS = {
+    "layer": _make_layer,
+    "wheel": _make_wheel,
+    "conda": _make_conda,
+    "debian": _make_debs,
+    "finish": _make_finish,
+    "skeleton": _make_skeleton,
+}
 
 
 @pytest.mark.parametrize("name", _MAKERS)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envbuild.errors import LockError
-from envbuild.lock.debian import plan_debian
+from envbuild.lock.debian import ESSENTIAL, plan_debian
 from envbuild.lock.debian_index import PackageIndex
 
 WHERE = "bookworm (amd64)"
@@ -231,3 +231,15 @@ def test_the_closure_is_closed_and_does_not_depend_on_order(
         assert all({r.name for r in group} & set(chosen) for group in candidate.needs)
     mixed = _World(tmp_path_factory.mktemp("w")).index(data.draw(st.permutations(stanzas)))
     assert plan_debian(mixed, data.draw(st.permutations(names)), where=WHERE) == found
+
+
+def test_where_apt_is_wanted_the_system_is_whole(world: _World) -> None:
+    # apt takes for granted what is essential, and packages that it installs run their scripts.
+    stanzas = [
+        _stanza("a", Depends="debconf"),
+        _stanza("apt", Depends="adduser"),
+        *map(_stanza, ("adduser", "debconf", "dpkg", "perl-base", "extra")),
+    ]
+    assert world.plan("a", *stanzas) == "a"
+    assert world.plan("a apt", *stanzas) == "a adduser apt debconf dpkg perl-base"
+    assert {"dpkg", "perl-base"} <= set(ESSENTIAL)
