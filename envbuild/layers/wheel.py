@@ -126,11 +126,11 @@ def read_wheel(archive: Path, wheel: Wheel, *, prefix: str, python_minor: str) -
         target = _find_target(file, name, info_folder, places)
         if target is None or _is_old_wrapper(name, commands):
             continue
-        row = rows.get(name, Row(path=name))
+        row = rows.get(name) or Row(name)
         entry, row = _make_entry(file, info, target, row, places)
         if entries.setdefault(target, entry) is not entry:
             raise file.bad(f"`{name}` and another member are both installed as `{target}`")
-        installed.append(Row(path=places.relate(target), digest=row.digest, size=row.size))
+        installed.append(Row(places.relate(target), row.digest, row.size))
     return _add_generated(entries, installed, info_folder, commands, places)
 
 
