@@ -86,7 +86,9 @@ class Workbench:
         Raises `ImageError` for an artifact that can't be unpacked.
         """
         groups, contents = self._read(job)
-        entries = split_entries(plan_entries(groups), part=job.part, parts=job.parts)
+        names = [artifact.name for artifact in job.artifacts] if contents else []
+        planned = plan_entries(groups, names=names)
+        entries = split_entries(planned, part=job.part, parts=job.parts)
         compression = job.recipe.format.compression
         with self._store.writer() as blob:
 

@@ -46,25 +46,30 @@ class Clash:
     kind: Literal["content", "type", "case"]
 
 
-def plan_entries(groups: Sequence[Sequence[Entry]]) -> tuple[Entry, ...]:
+def plan_entries(
+    groups: Sequence[Sequence[Entry]], *, names: Sequence[str] = ()
+) -> tuple[Entry, ...]:
     """Return the entries of one layer in the order in which they are written.
 
     Sorted by path, folders before what is in them, hard links last. Folders that nobody brings
     are made up (mode 0755, owner 0). Where several groups bring one path, the first one's folder
-    stays, but the last one's file or link counts. Raises `ImageError`: `layer.clash` where one
-    brings a folder and another a file, `layer.bad-path` for a path that is not relative and clean.
+    stays, but the last one's file or link counts. `names` are the groups' for messages. Raises
+    `ImageError`: `layer.clash` where one brings a folder and another a file, `layer.bad-path` for a
+    path that is not relative and clean.
     """
     merged: dict[str, Entry] = {}
     for group in groups:
         for entry in group:
             before = merged.setdefault(entry.path, entry)
             if before is not entry:
-                merged[entry.path] = _choose(before, entry)
+                if (before.kind == "directory") != (entry.kind == "directory"):
+                    raise _clash(entry.path, groups, names)
+                merged[entry.path] = before if before.kind == "directory" else entry
     _check_paths(merged)
     for folder in _find_folders(merged):
         made = merged.setdefault(folder, Entry(path=folder, kind="directory", mode=0o755))
         if made.kind != "directory":
-            raise _clash(folder)
+            raise _clash(folder, groups, names)
     return tuple(sorted(merged.values(), key=_place))
 
 
@@ -90,17 +95,26 @@ def _find_folders(paths: Iterable[str]) -> set[str]:
     return folders
 
 
-def _choose(first: Entry, second: Entry) -> Entry:
-    if (first.kind == "directory") != (second.kind == "directory"):
-        raise _clash(first.path)
-    return first if first.kind == "directory" else second
-
-
-def _clash(path: str) -> ImageError:
+def _clash(path: str, groups: Sequence[Sequence[Entry]], names: Sequence[str]) -> ImageError:
+    """Say who brings a folder at `path`, and who something else."""
+    folders: list[str] = []
+    others: list[str] = []
+    for name, group in zip(names, groups, strict=False):
+        at = {entry.kind for entry in group if entry.path == path}
+        if "directory" in at or any(entry.path.startswith(f"{path}/") for entry in group):
+            folders.append(f"`{name}`")
+        if at - {"directory"}:
+            others.append(f"`{name}`")
     return ImageError(
         "layer.clash",
-        f"one package brings `{path}` as a folder, and another as a file or a link",
+        f"{_join(folders) or 'one package'} brings `{path}` as a folder, "
+        f"and {_join(others) or 'another'} as a file or a link",
+        hint="ask for another version of one of them in the spec, or leave one out",
     )
+
+
+def _join(names: Sequence[str]) -> str:
+    return " and ".join(names)
 
 
 def list_entries(entries: Iterable[Entry]) -> tuple[Trace, ...]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from email.parser import HeaderParser
@@ -32,7 +33,9 @@ __all__ = [
     "describe_contents",
     "find_overruled",
     "order_contents",
+    "parse_contents",
     "pick_entries",
+    "render_contents",
     "summarise_clashes",
 ]
 
@@ -110,6 +113,31 @@ def _read_paper(entries: Sequence[Entry], pattern: str) -> str:
                 return ""  # who packs it will say so
             return plain.decode(errors="replace")
     return ""
+
+
+def render_contents(contents: Iterable[Contents]) -> bytes:
+    """Return contents as a few bytes, to be kept beside the layer that holds them."""
+    said = [
+        [one.manager, one.name, one.needs, [[t.path, t.kind, t.mark] for t in one.traces]]
+        for one in contents
+    ]
+    return zlib.compress(json.dumps(said, separators=(",", ":")).encode())
+
+
+def parse_contents(data: bytes) -> tuple[Contents, ...]:
+    """Return what `render_contents` rendered; raises `ValueError` for anything else."""
+    try:
+        return tuple(
+            Contents(
+                manager=manager,
+                name=str(name),
+                needs=tuple(map(str, needs)),
+                traces=tuple(Trace(path=path, kind=kind, mark=mark) for path, kind, mark in traces),
+            )
+            for manager, name, needs, traces in json.loads(zlib.decompress(data))
+        )
+    except (zlib.error, TypeError, RecursionError) as error:
+        raise ValueError(str(error)) from None
 
 
 def order_contents(contents: Iterable[Contents]) -> tuple[Contents, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import configparser
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from email.parser import BytesHeaderParser
 from pathlib import Path
 
@@ -18,10 +18,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from envbuild.lock.model import Wheel
-from tests.corpus.wheels import MINOR
+from tests.corpus.wheels import MINOR, Corpus
 from tests.rig.conda_package import PLACEHOLDER, Content, Recipe, write_package
 
-__all__ = ["convert_wheel", "find_needs"]
+__all__ = ["convert_wheel", "find_closure", "find_needs"]
 
 _SITE = f"lib/python{MINOR}/site-packages"
 _INSTALLED_ONLY = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
@@ -60,9 +60,22 @@ def find_needs(opened: zipfile.ZipFile) -> list[str]:
     papers = BytesHeaderParser().parsebytes(opened.read(name))
     wishes = [Requirement(text) for text in papers.get_all("Requires-Dist") or ()]
     here = {"python_version": MINOR, "extra": ""}
-    return sorted(
-        {canonicalize_name(w.name) for w in wishes if not w.marker or w.marker.evaluate(here)}
-    )
+    wanted = [w for w in wishes if not w.marker or w.marker.evaluate(here)]
+    return sorted({canonicalize_name(wish.name) for wish in wanted})
+
+
+def find_closure(corpus: Corpus, names: Iterable[str]) -> list[Wheel]:
+    """Return the wheels of projects and those of all that they need."""
+    known = {wheel.name: wheel for wheel in corpus.wheels}
+    found: dict[str, Wheel] = {}
+    todo = list(names)
+    while todo:
+        wheel = known[todo.pop()]
+        if wheel.name not in found:
+            found[wheel.name] = wheel
+            with zipfile.ZipFile(corpus.files[wheel.sha256]) as opened:
+                todo += find_needs(opened)
+    return list(found.values())
 
 
 def _list_points(opened: zipfile.ZipFile) -> Iterator[str]:

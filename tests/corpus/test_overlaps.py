@@ -6,7 +6,6 @@ Every package brings a path in common with every other, so that who wins tells t
 from __future__ import annotations
 
 import random
-import zipfile
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -26,10 +25,10 @@ from envbuild.layers.overlaps import (
     summarise_clashes,
 )
 from envbuild.layers.wheel import read_wheel
-from envbuild.lock.model import Artifact, Wheel
+from envbuild.lock.model import Artifact
 from tests.corpus.by_conda import PREFIX, install_with_rattler
 from tests.corpus.by_pip import install_with_pip, judge_wheel
-from tests.corpus.convert import find_needs
+from tests.corpus.convert import find_closure
 from tests.corpus.odd import OddWheel, write_odd_wheel
 from tests.corpus.trees import compare_trees, unpack_entries
 from tests.corpus.wheels import MINOR, Corpus
@@ -127,26 +126,12 @@ def _compare_shared(graph: Graph, ours: Path, theirs: Path) -> None:
     assert len(set(winners.values())) > 1
 
 
-def _find_closure(corpus: Corpus, name: str) -> list[Wheel]:
-    """Return the wheel of a project and those of all that it needs."""
-    known = {wheel.name: wheel for wheel in corpus.wheels}
-    found: dict[str, Wheel] = {}
-    todo = [name]
-    while todo:
-        wheel = known[todo.pop()]
-        if wheel.name not in found:
-            found[wheel.name] = wheel
-            with zipfile.ZipFile(corpus.files[wheel.sha256]) as opened:
-                todo += find_needs(opened)
-    return list(found.values())
-
-
 @pytest.mark.network
 def test_the_corpus_own_overlaps_are_found_and_settled_as_by_pip(
     corpus: Corpus, tmp_path: Path
 ) -> None:
     """Of the corpus, opencensus and its parts bring the same `__init__.py`, and not alike."""
-    wheels = _find_closure(corpus, "opencensus-ext-azure")
+    wheels = find_closure(corpus, ["opencensus-ext-azure"])
     archives = [corpus.files[wheel.sha256] for wheel in wheels]
     home, theirs = install_with_pip(archives, tmp_path, with_needs=True)
     artifacts: dict[str, tuple[Artifact, tuple[Entry, ...]]] = {}

@@ -98,6 +98,7 @@ def _is_same(mine: Path, other: Path) -> bool:
     return first.st_size == second.st_size and mine.read_bytes() == other.read_bytes()
 
 
-def list_documented() -> set[str]:
-    """Return the kinds of difference that the documentation names."""
-    return set(re.findall(r"^\| `([a-z-]+)` \|", _DOCUMENT.read_text(), re.MULTILINE))
+def list_documented(section: str = "differences") -> set[str]:
+    """Return the first column of the documentation's table in a section, named by its anchor."""
+    text = _DOCUMENT.read_text().partition(f'<a id="{section}"></a>')[2].partition("\n#")[0]
+    return set(re.findall(r"^\| `([\w.-]+)` \|", text, re.MULTILINE))
