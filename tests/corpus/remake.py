@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from envbuild.kit.places import Cache
 from envbuild.kit.progress import Silent
 from envbuild.lock.pip import resolve_pip
 from envbuild.lock.upgrade import Upgrade
@@ -21,8 +22,9 @@ LIMIT = 250_000_000
 """Bytes that the corpus may have: it is downloaded in CI where no cache has it."""
 
 
-def remake(work: Path) -> None:
-    """Resolve corpus.in for Python 3.11 on linux-64 and write requirements.txt beside it."""
+def remake(work: Path, target: Path) -> None:
+    """Resolve corpus.in for Python 3.11 on linux-64 and write requirements.txt into `target`."""
+    (work / "work").mkdir()
     lines = (FOLDER / "corpus.in").read_text().splitlines()
     wishes = tuple(line for line in lines if line and not line.startswith("#"))
     spec = EnvSpec(
@@ -39,10 +41,11 @@ def remake(work: Path) -> None:
         constraints={},
         previous=None,
         upgrade=Upgrade(everything=True),
-        work=work,
-        logs=work,
+        work=work / "work",
+        cache=Cache(root=work / "cache"),
         progress=Silent(),
         task="corpus",
+        root=work,
     )
     size = sum(wheel.size for wheel in solution.wheels)
     print(f"{len(solution.wheels)} wheels, {size:,} bytes")
@@ -55,9 +58,9 @@ def remake(work: Path) -> None:
         f"{w.name}=={w.version} --hash=sha256:{w.sha256}  # {w.size} {w.filename}"
         for w in sorted(solution.wheels, key=lambda wheel: wheel.name)
     ]
-    (FOLDER / "requirements.txt").write_text("\n".join(lines) + "\n")
+    (target / "requirements.txt").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        remake(Path(folder))
+        remake(Path(folder), FOLDER)
