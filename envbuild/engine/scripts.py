@@ -21,7 +21,7 @@ from envbuild.engine.outputs import read_small_file
 from envbuild.engine.plan import ContainerPlan
 from envbuild.errors import EngineError
 
-__all__ = ["LinkScript", "run_link_scripts"]
+__all__ = ["LinkScript", "check_processor", "run_link_scripts"]
 
 _SHELLS: Final = ("{prefix}/bin/bash", "/bin/bash", "/usr/bin/bash", "/bin/sh", "/usr/bin/sh")
 _NOWHERE: Final = (
@@ -75,11 +75,9 @@ def run_link_scripts(
     the home folder vanish with it. All that the scripts say goes to the file `log`, and by lines to
     `on_line`. Returns what they left for people to read, mostly nothing.
 
-    Raises `EngineError`: `engine.link-foreign` for an image of another processor,
-    `engine.link-script` for a script that fails, `engine.link-outside` for a change outside of
-    `prefix`, `engine.no-shell`.
+    Raises `EngineError`: `engine.link-script` for a script that fails, `engine.link-outside` for a
+    change outside of `prefix`, `engine.no-shell`.
     """
-    _check_processor(engine, image_id, scripts)
     log.parent.mkdir(parents=True, exist_ok=True)
     for shell in (text.format(prefix=prefix) for text in _SHELLS):
         try:
@@ -98,16 +96,19 @@ def _name(scripts: Sequence[LinkScript]) -> str:
     return ", ".join(f"`{script.name}`" for script in scripts)
 
 
-def _check_processor(engine: Engine, image_id: str, scripts: Sequence[LinkScript]) -> None:
-    with explained("describe the image", address=engine.address):
+def check_processor(engine: Engine, architecture: str, scripts: Sequence[LinkScript]) -> None:
+    """Raise `EngineError` `engine.link-foreign` if this engine can't run them.
+
+    `architecture` is OCI's (`arm64`).
+    """
+    with explained("describe itself", address=engine.address):
         api: Any = engine.client.api
-        wanted = str(api.inspect_image(image_id).get("Architecture"))
         here = str(api.version().get("Arch"))
-    if wanted != here:
+    if architecture != here:
         raise EngineError(
             "engine.link-foreign",
-            f"the link scripts of {_name(scripts)} can't run here: they are for `{wanted}`, and "
-            f"this engine's processor is `{here}`",
+            f"the link scripts of {_name(scripts)} can't run here: they are for `{architecture}`, "
+            f"and this engine's processor is `{here}`",
             hint="build and push once on a machine of that kind; then this one takes the layer "
             'from the registry. Or set `link-scripts = "ignore"`',
         )

@@ -51,7 +51,7 @@ class Recipe:
     into the prefix itself. `bytecode` is the full version of the Python whose byte code the
     layers hold (`3.11.2`), empty for none: the version counts, since two versions may compile one
     source differently. `link_scripts` says what becomes of conda's link scripts. `managed` is
-    False where the base brings the whole environment, and no layer is added.
+    False where the base brings the whole environment, and nothing of one is added.
     """
 
     platform: str

@@ -34,7 +34,7 @@ from envbuild.layers.pack import (
     plan_layers,
     skeleton_key,
 )
-from envbuild.lock.model import Artifact, DebianPackage
+from envbuild.lock.model import Artifact, CondaPackage, DebianPackage
 from envbuild.oci.descriptor import OCI_CONFIG, Descriptor
 
 __all__ = ["Assembled", "Fetch", "LayerSource", "assemble_image", "find_layers", "plan_jobs"]
@@ -89,16 +89,54 @@ def assemble_image(
         known |= _make(ready, site, task)
         clock.lap("making layers")
     layers = tuple(known[job.key] for job in jobs)
+    if recipe.link_scripts == "run":
+        layers = _add_linked(recipe, digest, jobs, layers, base, source, site, task)
+        clock.lap("running link scripts")
     manifest = _write_manifest(recipe, digest, base=base, layers=layers, site=site)
     return Assembled(
         manifest=manifest, layers=layers, made=len(missing), listed=listed, seconds=clock.laps
     )
 
 
+def _add_linked(
+    recipe: Recipe,
+    digest: str,
+    jobs: Sequence[LayerJob],
+    layers: tuple[Layer, ...],
+    base: BaseParts,
+    source: LayerSource,
+    site: Site,
+    task: str,
+) -> tuple[Layer, ...]:
+    """Return the layers with that of conda's link scripts above the conda packages' own.
+
+    Below the wheels': a new version of one does not run the scripts again.
+    """
+    from envbuild.image.link_scripts import TITLE, digest_below, make_link_layer
+
+    is_conda = [bool(j.artifacts) and isinstance(j.artifacts[0], CondaPackage) for j in jobs]
+    if not any(is_conda):
+        return layers
+    end = len(jobs) - is_conda[::-1].index(True)
+    below = layers[:end]
+    rootfs = base.config.get("rootfs") or {}
+    diff_ids = [*(rootfs.get("diff_ids") or ()), *(layer.diff_id for layer in below)]
+    key = digest_below(diff_ids, prefix=recipe.prefix)
+    wanted = LayerJob(key=key, title=TITLE, kind="packages", recipe=recipe)
+    known, _ = find_layers([wanted], source.index, site, task=task)
+    found = known.get(key)
+    if found is None:
+        manifest = _write_manifest(recipe, digest, base=base, layers=below, site=site)
+        packages = [layer for layer, conda in zip(below, is_conda, strict=False) if conda]
+        found = make_link_layer(
+            site, manifest, packages, key=key, prefix=recipe.prefix, platform=recipe.platform,
+            task=task,
+        )  # fmt: skip
+    return layers if found is None else (*below, found, *layers[end:])
+
+
 def plan_jobs(recipe: Recipe) -> tuple[LayerJob, ...]:
     """Return every layer of the image above its base, lowest first; no files are given yet."""
-    if not recipe.managed:
-        return ()
     debian = tuple(a for a in recipe.artifacts if isinstance(a, DebianPackage))
     finish = LayerJob(
         key=finish_key(recipe), title="debian: what the packages make together", kind="finish",

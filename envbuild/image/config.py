@@ -151,7 +151,12 @@ def render_config(
 
 
 def _environment(recipe: Recipe, inherited: Sequence[str]) -> list[str]:
-    """Return the base's variables with the environment's `bin` first on PATH."""
+    """Return the base's variables with the environment's `bin` first on PATH.
+
+    A base that brings the whole environment has its variables right.
+    """
+    if not recipe.managed:
+        return list(inherited) or [f"PATH={_PATH}", "LANG=C.UTF-8"]
     table = dict(item.split("=", 1) for item in inherited if "=" in item)
     table["PATH"] = f"{recipe.prefix}/bin:{table.get('PATH', _PATH)}"
     table.setdefault("LANG", "C.UTF-8")

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from envbuild.engine.export import unpack_pieces
 from envbuild.engine.outputs import PieceStream
-from envbuild.engine.scripts import LinkScript, run_link_scripts
+from envbuild.engine.scripts import LinkScript, check_processor, run_link_scripts
 from envbuild.image.blobs import ensure_blobs
 from envbuild.image.config import Layer
 from envbuild.image.plain import add_plain_layer
@@ -28,6 +28,7 @@ from envbuild.image.site import Site
 from envbuild.kit.canonical import CHUNK, digest_json
 from envbuild.kit.files import write_atomic
 from envbuild.oci.descriptor import Descriptor
+from envbuild.spec.platforms import PLATFORMS
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -124,6 +125,7 @@ def make_link_layer(
     *,
     key: str,
     prefix: str,
+    platform: str,
     task: str,
     on_line: Callable[[str], object] | None = None,
 ) -> Layer | None:
@@ -131,8 +133,8 @@ def make_link_layer(
 
     `layers` are envbuild's own of that image, whose packages' scripts are looked for; `key` is
     `digest_below` of all its diff IDs. None where there is no script: that is kept, too. A layer
-    that was made before is returned as it is, without an engine. Raises as `run_link_scripts` and
-    `engine.client.connect_engine` do.
+    that was made before is returned as it is, without an engine. `platform` is conda's name for the
+    image's. Raises as `check_processor`, `run_link_scripts` and `engine.client.connect_engine` do.
     """
     known = None if site.fresh else find_layer(site, key, TITLE)
     note = site.cache.root / "link-scripts" / f"{key.removeprefix('sha256:')}.none"
@@ -142,7 +144,7 @@ def make_link_layer(
     if not scripts:
         write_atomic(note, b"")
         return None
-    layer = _make(site, manifest, scripts, key, prefix, task, on_line)
+    layer = _make(site, manifest, scripts, key, prefix, platform, task, on_line)
     remember_layer(site, layer)
     return layer
 
@@ -153,6 +155,7 @@ def _make(
     scripts: tuple[LinkScript, ...],
     key: str,
     prefix: str,
+    platform: str,
     task: str,
     on_line: Callable[[str], object] | None,
 ) -> Layer:
@@ -160,12 +163,13 @@ def _make(
     from envbuild.engine.load import ensure_loaded
     from envbuild.image.blobs import ensure_whole
 
-    ensure_whole(site, manifest, task=task)
     work = site.cache.root / "link-scripts"
     work.mkdir(parents=True, exist_ok=True)
     name = f"envbuild-link:{key.removeprefix('sha256:')[:20]}"
     log = site.cache.logs / f"link-scripts-{key.removeprefix('sha256:')[:20]}.log"
     with connect_engine() as engine, tempfile.TemporaryFile(dir=work) as target:
+        check_processor(engine, PLATFORMS[platform].architecture, scripts)
+        ensure_whole(site, manifest, task=task)
         loaded = ensure_loaded(
             engine, layout=site.store.root, manifest_digest=manifest.digest, name=name,
             progress=site.progress, task=task,

@@ -15,7 +15,7 @@ from envbuild.identity.digest import (
     identity_fields,
     plan_recipe,
 )
-from envbuild.identity.recipe import Format, Recipe
+from envbuild.identity.recipe import Base, Format, Recipe
 from envbuild.layers.plan import ASSEMBLER, plan_constants
 from envbuild.lock.model import Artifact, Lock, PlatformLock, Wheel
 from envbuild.lock.provenance import Provenance
@@ -156,7 +156,8 @@ def _plan_image(
 ) -> ImagePlan:
     form = Format(compression=settings.compression, media_types=settings.media_types)
     part = lock.platforms[subdir]
-    recipe = plan_recipe(spec, part, form=form, local=trees(part) if part.trees else ())
+    local = trees(part) if part.trees else ()
+    recipe = plan_recipe(spec, part, form=form, base=_plan_base(spec, subdir, root), local=local)
     digest = digest_image(recipe)
     repository = _find_repository(spec, settings)
     reference = format_reference(repository or _LOCAL, name, digest)
@@ -171,6 +172,15 @@ def _plan_image(
         host_artifacts=_find_host_artifacts(lock),
         provenance=Provenance(root=root, lock=part) if root else None,
     )
+
+
+def _plan_base(spec: EnvSpec, subdir: str, root: Path | None) -> Base | None:
+    """Return the base that a Dockerfile builds, which no lock has; None for every other."""
+    if spec.image.dockerfile is None or not PLATFORMS[subdir].has_image:
+        return None
+    from envbuild.image.dockerfile import plan_dockerfile_base
+
+    return plan_dockerfile_base(spec.image, root=root or Path(), platform=subdir)
 
 
 def _find_repository(spec: EnvSpec, settings: Settings) -> str | None:

@@ -93,7 +93,7 @@ def skeleton_key(recipe: Recipe) -> str:
             "skeleton": {
                 "platform": recipe.platform,
                 "base": recipe.base.kind,
-                "interpreter": recipe.interpreter,
+                "interpreter": recipe.interpreter if recipe.managed else "",
                 "user": recipe.settings.user,
                 "conda": has_conda(recipe),
             },

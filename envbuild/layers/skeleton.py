@@ -114,16 +114,16 @@ def find_account(user: str) -> Account:
 def read_skeleton(recipe: Recipe) -> tuple[Entry, ...]:
     """Return the skeleton's entries, sorted by path.
 
-    With base `debian` those of a whole system, with `scratch` users and /tmp, on an `image`
-    neither; with all of them /workspace, and a virtual environment where the recipe has an
-    interpreter to point it to.
+    With base `debian` those of a whole system, with `scratch` users and /tmp, on a base that is an
+    image neither; with all of them /workspace, and a virtual environment where the recipe has an
+    interpreter to point it to, and the base doesn't bring the whole environment.
     """
     entries = [*_make_workspace(recipe)]
-    if recipe.base.kind != "image":
+    if recipe.base.kind in {"debian", "scratch"}:
         entries += _make_users(recipe)
     if recipe.base.kind == "debian":
         entries += _make_system(recipe)
-    if recipe.interpreter:
+    if recipe.interpreter and recipe.managed:
         entries += _make_environment(recipe)
     return tuple(sorted(entries, key=lambda entry: entry.path))
 

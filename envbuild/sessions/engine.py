@@ -56,5 +56,10 @@ def open_image(context: Context, image: ImagePlan, progress: Progress) -> Iterat
             engine=engine,
             image_id=loaded.image_id,
             manifest=manifest.digest,
-            python=f"{image.recipe.prefix}/bin/python",
+            python=_find_python(image),
         )
+
+
+def _find_python(image: ImagePlan) -> str:
+    recipe = image.recipe
+    return f"{recipe.prefix}/bin/python" if recipe.managed else recipe.interpreter

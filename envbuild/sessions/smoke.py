@@ -50,6 +50,7 @@ def run(context: Context) -> None:
 
 
 def _plan(context: Context, image: ImagePlan) -> SmokePlan:
+    from envbuild.run.checks import SERVER
     from envbuild.run.service import plan_service
     from envbuild.run.smoke import SmokePlan
 
@@ -60,7 +61,10 @@ def _plan(context: Context, image: ImagePlan) -> SmokePlan:
             f"`envs/{image.name}.toml` has no `[smoke]` table, so there is no service to test",
             hint='add one, with `entry-script = "score.py"` or `command = [...]`',
         )
-    python_packages = (a for a in image.recipe.artifacts if isinstance(a, Wheel | CondaPackage))
+    artifacts = image.recipe.artifacts
+    packages = {a.name for a in artifacts if isinstance(a, Wheel | CondaPackage)}
+    if not image.recipe.managed:
+        packages.add(SERVER)  # nobody can see here what the base brings
     return SmokePlan(
         service=plan_service(
             table,
@@ -70,7 +74,7 @@ def _plan(context: Context, image: ImagePlan) -> SmokePlan:
             variables=image.spec.env,
         ),
         requests=table.request,
-        packages=frozenset(package.name for package in python_packages),
+        packages=frozenset(packages),
         python_minor=image.recipe.python_minor,
         image=image.reference,
         env_digest=image.digest,

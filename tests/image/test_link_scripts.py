@@ -39,6 +39,7 @@ from envbuild.layers.seal import parse_seal
 from envbuild.layers.write import write_layer
 from envbuild.lock.model import CondaPackage
 from envbuild.oci.descriptor import OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
+from envbuild.spec.platforms import PLATFORMS
 from envbuild.spec.settings import Settings
 from tests.rig.conda_package import PLACEHOLDER, Content, Recipe, write_package
 
@@ -68,7 +69,7 @@ class Bench:
     lines: list[str] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
     shell: bool = True
-    architecture: str = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+    platform: str = {"x86_64": "linux-64", "aarch64": "linux-aarch64"}[os.uname().machine]
 
     @property
     def site(self) -> Site:
@@ -102,7 +103,7 @@ class Bench:
         diff_ids = [base.diff_id, layer.diff_id]
         kind = "application/vnd.oci.image"
         config = {
-            "architecture": self.architecture,
+            "architecture": PLATFORMS[self.platform].architecture,
             "os": "linux",
             "config": {"User": "1000:1000", "WorkingDir": "/workspace"},
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
@@ -126,8 +127,8 @@ class Bench:
         manifest, key = self.make_image(layer)
         self.keys.add(key)
         return make_link_layer(
-            self.site, manifest, [layer], key=key, prefix=PREFIX, task="demo",
-            on_line=self.lines.append,
+            self.site, manifest, [layer], key=key, prefix=PREFIX, platform=self.platform,
+            task="demo", on_line=self.lines.append,
         )  # fmt: skip
 
     def read(self, layer: Layer | None) -> dict[str, tarfile.TarInfo | bytes | str]:
@@ -303,7 +304,7 @@ def test_image_without_shell_is_refused(bench: Bench) -> None:
 
 @pytest.mark.engine
 def test_foreign_image_is_refused_with_what_to_do(bench: Bench) -> None:
-    bench.architecture = {"amd64": "arm64", "arm64": "amd64"}[bench.architecture]
+    bench.platform = {"linux-64": "linux-aarch64", "linux-aarch64": "linux-64"}[bench.platform]
     with pytest.raises(EngineError, match="`demo`") as caught:
         bench.run([make_recipe("demo", "exit")])
     assert caught.value.code == "engine.link-foreign"
