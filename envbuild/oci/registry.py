@@ -10,13 +10,13 @@ import functools
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from envbuild.errors import RegistryError
 from envbuild.kit.canonical import digest_bytes
 from envbuild.kit.crew import run_crew
-from envbuild.oci.answer import NO_ANSWER, Answer, Request, Transient, find_next
+from envbuild.oci.absence import NO_HEAD, ask_absence, explain_digest, refuse
+from envbuild.oci.answer import Answer, Request, Transient, find_next
 from envbuild.oci.auth import list_configs
 from envbuild.oci.descriptor import (
     DOCKER_INDEX,
@@ -28,6 +28,7 @@ from envbuild.oci.descriptor import (
     Descriptor,
     check_digest,
 )
+from envbuild.oci.download import fetch_blob, has_blob, read_blob, read_blob_end
 from envbuild.oci.store import Store
 from envbuild.oci.token import format_scope
 from envbuild.oci.upload import Mounted, Session, Upload, mount_blob, send_blob
@@ -37,16 +38,8 @@ __all__ = ["Registry", "RegistryOptions", "open_registry"]
 
 _ACCEPT: Final = f"{OCI_INDEX}, {OCI_MANIFEST}, {DOCKER_INDEX}, {DOCKER_MANIFEST}"
 _DIGEST: Final = "Docker-Content-Digest"
-_VERSION: Final = "Docker-Distribution-Api-Version"
-
-_ABSENT: Final = frozenset({"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "BLOB_UNKNOWN", "NOT_FOUND"})
-"""Codes of a real "not found"; the last one is Harbor's."""
-
 _AT_ONCE: Final = 8
 """Manifests that are read at once."""
-
-_NO_HEAD: Final = frozenset({400, 405, 501})
-"""What registries say that don't know HEAD here."""
 
 
 def open_registry(host: str, *, options: RegistryOptions | None = None) -> Registry:
@@ -84,14 +77,14 @@ class Registry:
         Raises `RegistryError` whenever the registry could not tell.
         """
         request = self._plan_manifest("HEAD", repository, reference)
-        answer = self._ask_absence(request)
+        answer = ask_absence(self._wire, request)
         if answer is None:
             return None
-        if answer.status in _NO_HEAD:
+        if answer.status in NO_HEAD:
             found = self.read_manifest_if_any(repository, reference)
             return found[0] if found else None
         if answer.status != 200:
-            raise self._refuse(answer, request)
+            raise refuse(self._wire, answer, request)
         described = _describe(answer)
         if described is None:
             found = self.read_manifest_if_any(repository, reference)
@@ -118,11 +111,11 @@ class Registry:
     ) -> tuple[Descriptor, bytes] | None:
         """Do as `read_manifest` does, but return None if there is no such manifest."""
         request = self._plan_manifest("GET", repository, reference)
-        answer = self._ask_absence(request)
+        answer = ask_absence(self._wire, request)
         if answer is None:
             return None
         if answer.status != 200:
-            raise self._refuse(answer, request)
+            raise refuse(self._wire, answer, request)
         digest = digest_bytes(answer.body)
         said = answer.headers.get(_DIGEST, digest)
         if said.startswith("sha256:"):
@@ -149,7 +142,7 @@ class Registry:
         answer = self._wire.persist(lambda: self._put_manifest(request))
         said = answer.headers.get(_DIGEST, digest)
         if said != digest:
-            raise self._wrong_digest(request, got=said, wanted=digest)
+            raise explain_digest(self._wire, request, got=said, wanted=digest)
         return digest
 
     def read_manifests(
@@ -175,9 +168,9 @@ class Registry:
             # Some token services have an action of their own for it, some say `*`.
             scopes=(format_scope(repository, "pull,push,delete"),),
         )
-        answer = self._ask_absence(request)
+        answer = ask_absence(self._wire, request)
         if answer is not None and answer.status not in {200, 202, 204}:
-            raise self._refuse(answer, request)
+            raise refuse(self._wire, answer, request)
         return answer is not None
 
     def list_tags(self, repository: str) -> tuple[str, ...]:
@@ -192,11 +185,11 @@ class Registry:
                 scopes=(format_scope(repository, "pull"),),
                 most=64 << 20,
             )
-            answer = self._ask_absence(request)
+            answer = ask_absence(self._wire, request)
             if answer is None:
                 break
             if answer.status != 200:
-                raise self._refuse(answer, request)
+                raise refuse(self._wire, answer, request)
             found = self._read_tags(answer, request)
             # A registry that doesn't know pages may give the same one again and again.
             url = find_next(answer, self._wire.resolve) if found - tags else ""
@@ -208,47 +201,18 @@ class Registry:
 
         `actions` is what a token is asked for, so that a push needs no second one.
         """
-        request = self._plan_blob("HEAD", repository, digest, actions)
-        answer = self._ask_absence(request)
-        if answer is None or answer.status in _NO_HEAD:
-            # Sending what is there already does no harm.
-            return False
-        if answer.status != 200:
-            raise self._refuse(answer, request)
-        return True
+        return has_blob(self._wire, repository, digest, actions=actions)
 
     def read_blob(self, repository: str, digest: str, *, most: int = 16 << 20) -> bytes:
         """Return a small blob (an image's configuration) of up to `most` bytes, proven."""
-        request = self._plan_blob("GET", repository, digest, "pull")
-
-        def read() -> bytes:
-            data = bytearray()
-            with self._wire.stream(request) as chunks:
-                for chunk in chunks:
-                    data += chunk
-                    if len(data) > most:
-                        raise self._too_long(request, most)
-            return bytes(data)
-
-        data = self._wire.persist(read)
-        if digest_bytes(data) != digest:
-            raise self._wrong_digest(request, got=digest_bytes(data), wanted=digest)
-        return data
+        return read_blob(self._wire, repository, digest, most=most)
 
     def read_blob_end(self, repository: str, blob: Descriptor, count: int) -> bytes | None:
-        """Return a blob's last `count` bytes, unproven; None if it isn't there in that size."""
-        first = max(blob.size - count, 0)
-        request = self._plan_blob("GET", repository, blob.digest, "pull")
-        ranged = {**request.headers, "Range": f"bytes={first}-{blob.size - 1}"}
-        answer = self._ask_absence(replace(request, headers=ranged))
-        if answer is None or answer.status == 416:
-            return None
-        if answer.status == 200:  # a server that has never heard of ranges
-            return answer.body[first:] if len(answer.body) == blob.size else None
-        if answer.status != 206:
-            raise self._refuse(answer, request)
-        total = answer.headers.get("Content-Range", "").rpartition("/")[2]
-        return answer.body if total in {str(blob.size), "*"} else None
+        """Return a blob's last `count` bytes, unproven; None if they can't be had.
+
+        The blob isn't there, or not in that size, or it is long and the registry gives no parts.
+        """
+        return read_blob_end(self._wire, repository, blob, count)
 
     def fetch_blob(
         self,
@@ -263,29 +227,7 @@ class Registry:
         A broken download goes on where it broke. `got` is told the number of bytes of each piece,
         and a negative number in the end if all was in vain. What it raises ends the download.
         """
-        if store.has(blob.digest, blob.size):
-            return
-        request = self._plan_blob("GET", repository, blob.digest, "pull")
-
-        with store.writer() as writer:
-
-            def fetch() -> None:
-                if writer.size and writer.size == blob.size:
-                    return  # only the end of the connection was lost
-                with self._wire.stream(request, start=writer.size) as chunks:
-                    for chunk in chunks:
-                        writer.write(chunk)
-                        got(len(chunk))
-                        if writer.size > blob.size:
-                            break
-
-            try:
-                self._wire.persist(fetch, done=lambda: writer.size)
-                if writer.digest != blob.digest:
-                    raise self._wrong_digest(request, got=writer.digest, wanted=blob.digest)
-            except BaseException:
-                got(-writer.size)
-                raise
+        fetch_blob(self._wire, repository, blob, store, got=got)
 
     def push_blob(
         self,
@@ -321,51 +263,11 @@ class Registry:
             headers={"Accept": _ACCEPT},
         )
 
-    def _plan_blob(self, method: str, repository: str, digest: str, actions: str) -> Request:
-        return Request(
-            method=method,
-            url=f"{repository}/blobs/{check_digest(digest)}",
-            what=f"{'look up' if method == 'HEAD' else 'read'} the blob `{digest[:19]}` of "
-            f"`{repository}`",
-            scopes=(format_scope(repository, actions),),
-            # Bytes that are compressed on the way are not those that the digest is about.
-            headers={"Accept-Encoding": "identity"},
-        )
-
-    def _ask_absence(self, request: Request) -> Answer | None:
-        """Return the answer, or None if the registry says that there is no such thing."""
-
-        def ask() -> Answer | None:
-            answer = self._wire.peek(request)
-            if request.method == "HEAD" and answer.status in _NO_HEAD:
-                return answer
-            if answer.status == 404 or (answer.status >= 500 and self._is_absent(answer, request)):
-                self._check_sure(answer)
-                return None
-            if answer.status in NO_ANSWER or answer.status >= 500:
-                raise self._wire.explain(answer, request)
-            return answer
-
-        return self._wire.persist(ask)
-
-    def _check_sure(self, answer: Answer) -> None:
-        if _VERSION not in answer.headers and not answer.codes & _ABSENT:
-            self._wire.check_registry()
-
-    def _is_absent(self, answer: Answer, request: Request) -> bool:
-        """Return whether a 5xx means "not found": Harbor answered 500 for unknown projects.
-
-        A HEAD has no body that could say so, hence a GET.
-        """
-        if request.method == "HEAD" and "/manifests/" in request.url:
-            answer = self._wire.peek(replace(request, method="GET"))
-        return bool(answer.codes & _ABSENT)
-
     def _put_manifest(self, request: Request) -> Answer:
         answer = self._wire.attempt(request)
         if answer.status in {200, 201, 202, 204}:
             return answer
-        error = self._refuse(answer, request)
+        error = refuse(self._wire, answer, request)
         # Just after an upload, a registry on eventually consistent storage may not know it yet.
         if answer.codes & {"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"}:
             raise Transient(error)
@@ -407,25 +309,7 @@ class Registry:
 
     def _check_wanted(self, reference: str, digest: str, request: Request) -> None:
         if reference.startswith("sha256:") and reference != digest:
-            raise self._wrong_digest(request, got=digest, wanted=reference)
-
-    def _refuse(self, answer: Answer, request: Request) -> RegistryError:
-        error = self._wire.explain(answer, request)
-        return error.error if isinstance(error, Transient) else error
-
-    def _wrong_digest(self, request: Request, *, got: str, wanted: str) -> RegistryError:
-        return RegistryError(
-            "registry.wrong-digest",
-            f"`{self.host}` gave `{got}` for `{wanted}` when asked to {request.what}",
-            hint="its storage or a proxy between is broken; do not use this image",
-        )
-
-    def _too_long(self, request: Request, most: int) -> RegistryError:
-        return RegistryError(
-            "registry.bad-answer",
-            f"`{self.host}` sent more than {most} bytes when asked to {request.what}",
-            hint="no image's configuration is that long; check what the name refers to",
-        )
+            raise explain_digest(self._wire, request, got=digest, wanted=reference)
 
 
 def _join(repository: str, reference: str) -> str:

@@ -145,6 +145,12 @@ class Wire:
         response, url = self._exchange(request)
         try:
             body = self._read(response, request)
+        except Transient:
+            # A status of this kind is an answer without its words, too; docker-registry gives a
+            # wrong length for those of 416.
+            if not 400 <= response.status < 500:
+                raise
+            body = b""
         finally:
             response.close()
         return Answer(status=response.status, headers=response.headers, body=body, url=url)

@@ -61,6 +61,48 @@ def test_a_bearer_token_is_fetched_once_per_repository(
     assert faulty_registry.count("GET", "/token") == 2
 
 
+def test_a_token_to_write_will_do_to_read(
+    faulty_registry: FaultyRegistry, reach: Open, no_logins: Path, store: Store
+) -> None:
+    faulty_registry.login = "bearer"
+    write_login(faulty_registry, no_logins)
+    digest, size = store.add(b"data")
+    blob = Descriptor(media_type=OCI_LAYER_GZIP, digest=digest, size=size)
+    remote = reach(faulty_registry.host)
+    remote.push_blob("a", blob, store)
+    assert remote.has_blob("a", digest)
+    assert remote.read_blob("a", digest) == b"data"
+    assert faulty_registry.count("GET", "/token") == 1
+    # Not for another repository, nor for more than it is for.
+    assert not remote.has_blob("b", digest)
+    assert faulty_registry.count("GET", "/token") == 2
+    remote.push_blob("b", blob, store)
+    assert faulty_registry.count("GET", "/token") == 3
+
+
+def test_a_token_that_turns_out_to_be_for_less_is_not_relied_upon(
+    faulty_registry: FaultyRegistry, reach: Open, no_logins: Path, store: Store
+) -> None:
+    # The token service grants less than it was asked for, and says nothing of it.
+    def grant(handler: Handler) -> None:
+        token = "reader" if handler.path.endswith("%3Apull&account=ada") else "nothing"
+        handler.reply(200, json.dumps({"token": token}).encode())
+
+    faulty_registry.login = "bearer"
+    faulty_registry.tokens["reader"] = ("repository:a:pull",)
+    faulty_registry.script("GET", "/token", grant, forever=True)
+    write_login(faulty_registry, no_logins)
+    digest, size = store.add(b"data")
+    faulty_registry.put_blob("a", b"data")
+    remote = reach(faulty_registry.host)
+    with pytest.raises(RegistryError) as caught:
+        remote.push_blob(
+            "a", Descriptor(media_type=OCI_LAYER_GZIP, digest=digest, size=size), store
+        )
+    assert caught.value.code == "registry.unauthorised"
+    assert remote.has_blob("a", digest)
+
+
 def test_a_token_that_ended_is_renewed(
     faulty_registry: FaultyRegistry, reach: Open, no_logins: Path
 ) -> None:
