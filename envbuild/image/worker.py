@@ -34,23 +34,29 @@ def write_message(file: IO[bytes], value: Any) -> None:
 
 def read_message(file: IO[bytes]) -> Any:
     """Return the next value; raises `EOFError` where the other end is gone."""
-    head = file.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
-        raise EOFError
-    (size,) = _LENGTH.unpack(head)
-    data = file.read(size)
-    if len(data) < size:
-        raise EOFError
-    return pickle.loads(data)  # noqa: S301 - from our own parent or child
+    (size,) = _LENGTH.unpack(_read(file, _LENGTH.size))
+    return pickle.loads(_read(file, size))  # noqa: S301 - from our own parent or child
+
+
+def _read(file: IO[bytes], size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        more = file.read(size - len(data))
+        if not more:
+            raise EOFError
+        data += more
+    return data
 
 
 def _listen(jobs: queue.SimpleQueue[LayerJob]) -> None:
     """Pass jobs on as they come; end the process when there will be none any more."""
-    try:
-        while True:
-            jobs.put(read_message(sys.stdin.buffer))
-    except EOFError:
-        os.kill(os.getpid(), signal.SIGTERM)
+    # Unbuffered: a buffer has a lock, on which the process would hang when it ends.
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stdin:
+        try:
+            while True:
+                jobs.put(read_message(stdin))
+        except EOFError:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _leave(_number: int, _frame: object) -> NoReturn:
