@@ -19,6 +19,7 @@ from envbuild.layers.deb import read_deb
 from envbuild.layers.debfinish import read_finish
 from envbuild.layers.entry import Entry
 from envbuild.layers.order import plan_entries
+from envbuild.layers.overlaps import order_groups
 from envbuild.layers.pack import has_conda, is_compiled
 from envbuild.layers.seal import Seal, render_seal
 from envbuild.layers.skeleton import read_skeleton
@@ -86,8 +87,9 @@ class Workbench:
         Raises `ImageError` for an artifact that can't be unpacked.
         """
         groups, contents = self._read(job)
-        names = [artifact.name for artifact in job.artifacts] if contents else []
-        planned = plan_entries(groups, names=names)
+        order = order_groups(job.artifacts, groups) if contents else range(len(groups))
+        names = [job.artifacts[number].name for number in order] if contents else []
+        planned = plan_entries([groups[number] for number in order], names=names)
         entries = split_entries(planned, part=job.part, parts=job.parts)
         compression = job.recipe.format.compression
         with self._store.writer() as blob:

@@ -6,8 +6,8 @@ nothing, then those that need only these, and so on: `pip._internal.resolution.r
 py-rattler by following each package that nobody needs down to the bottom. Wheels come after conda
 packages, and these after Debian's.
 
-Layers are stacked for other reasons (`layers.pack`). Where that leaves the wrong file on top, the
-right one is put above all in a layer of its own: `find_overruled` says which.
+Within a layer that order is kept. Layers are stacked for other reasons (`layers.pack`); where that
+leaves another file on top, `find_overruled` says so.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ __all__ = [
     "describe_contents",
     "find_overruled",
     "order_contents",
+    "order_groups",
     "parse_contents",
     "pick_entries",
     "render_contents",
@@ -68,6 +69,10 @@ def describe_contents(artifact: Artifact, entries: Sequence[Entry]) -> Contents:
 
     Reads its papers, and what is not deflated for the checksums of `list_entries`.
     """
+    return replace(_describe_needs(artifact, entries), traces=list_entries(entries))
+
+
+def _describe_needs(artifact: Artifact, entries: Sequence[Entry]) -> Contents:
     manager: Manager = "wheel"
     needs: Iterator[str] = iter(())
     if isinstance(artifact, DebianPackage):
@@ -81,8 +86,26 @@ def describe_contents(artifact: Artifact, entries: Sequence[Entry]) -> Contents:
         manager=manager,
         name=artifact.name,
         needs=tuple(sorted(set(needs) - {artifact.name})),
-        traces=list_entries(entries),
+        traces=(),
     )
+
+
+def order_groups(
+    artifacts: Sequence[Artifact], groups: Sequence[Sequence[Entry]]
+) -> tuple[int, ...]:
+    """Return the numbers of a layer's artifacts in the order of installation, by their entries.
+
+    Debian packages stay as they are: dpkg lets no two of them bring one file.
+    """
+    if len(artifacts) < 2 or any(isinstance(artifact, DebianPackage) for artifact in artifacts):
+        return tuple(range(len(artifacts)))
+    described = [
+        _describe_needs(artifact, group) for artifact, group in zip(artifacts, groups, strict=True)
+    ]
+    numbers = {one.label: number for number, one in enumerate(described)}
+    if len(numbers) < len(described):  # one name twice: nobody's order but the lock's
+        return tuple(range(len(artifacts)))
+    return tuple(numbers[one.label] for one in order_contents(described))
 
 
 def _list_wheel_needs(entries: Sequence[Entry]) -> Iterator[str]:

@@ -17,11 +17,13 @@ from envbuild.layers.overlaps import (
     check_clashes,
     find_overruled,
     order_contents,
+    order_groups,
     parse_contents,
     pick_entries,
     render_contents,
     summarise_clashes,
 )
+from tests.rig.locks import wheel as make_wheel
 
 
 def _file(path: str, data: bytes = b"") -> Entry:
@@ -74,6 +76,16 @@ def test_without_circles_needs_come_before_who_needs_them(
     ordered = _names(*(_bring(n, needs=s, manager=manager) for n, s in straight.items()))
     for name, needs in straight.items():
         assert all(ordered.index(n) < ordered.index(name) for n in needs if n in ordered)
+
+
+def test_a_layers_artifacts_are_written_in_the_order_of_installation() -> None:
+    wheels = [make_wheel(name) for name in ("a", "b", "c")]
+    papers = ["Name: a\n", "Requires-Dist: A ; python_version > '3'\n", "Requires-Dist: b[x]>1\n"]
+    groups = [[_file(f"s/{n}.dist-info/METADATA", p.encode())] for n, p in enumerate(papers)]
+    assert order_groups(wheels, groups) == (0, 1, 2)
+    assert order_groups(wheels[1:], groups[1:]) == (0, 1)
+    assert order_groups(wheels, [groups[0]] * 3) == (2, 1, 0)
+    assert order_groups(wheels[:1], groups[:1]) == (0,)
 
 
 def test_only_what_lies_wrong_is_overruled() -> None:
