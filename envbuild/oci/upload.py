@@ -143,10 +143,13 @@ class _Sending:
         self._size = upload.blob.size
         self._ways = _plan_ways(self._size, wire)
         self._told = 0
+        self._arrived = False
         self.offset = 0
 
     def go_on(self) -> None:
         """Send what the registry lacks; raises `Transient` and `_Refusal`."""
+        if self._arrived:
+            return
         session = self._session
         if session is None:
             session, self.offset = self._open(), 0
@@ -180,8 +183,15 @@ class _Sending:
     def find_place(self) -> None:
         """Ask the registry how much it has after something broke; else begin anew."""
         session, self._session = self._session, None
-        if session is None or self._size < _WORTH_ASKING:
+        if self._size < _WORTH_ASKING:
             return
+        if self._told == self._size and self._is_there():
+            # Only the answer was lost, or took longer than is waited for.
+            self._arrived = True
+        elif session is not None:
+            self._find_offset(session)
+
+    def _find_offset(self, session: Session) -> None:
         answer = self._wire.try_ask(self._plan("GET", session.url, {}))
         found = _RANGE.fullmatch(answer.headers.get("Range", "")) if answer else None
         if answer is None or answer.status not in _DONE or found is None:
@@ -282,13 +292,20 @@ class _Sending:
         if last.status == 201:
             return
         # "Accepted" is not yet "there".
-        url = f"{self._upload.repository}/blobs/{self._upload.blob.digest}"
-        request = self._plan("HEAD", url, {})
+        request = self._plan_look()
         answer = self._wire.attempt(request)
         if answer.status != 200:
             self._session = None
             error = self._wire.explain(answer, request)
             raise error if isinstance(error, Transient) else Transient(error)
+
+    def _is_there(self) -> bool:
+        answer = self._wire.try_ask(self._plan_look())
+        return answer is not None and answer.status == 200
+
+    def _plan_look(self) -> Request:
+        url = f"{self._upload.repository}/blobs/{self._upload.blob.digest}"
+        return self._plan("HEAD", url, {})
 
     def _wrong_digest(self, did: str) -> RegistryError:
         return RegistryError(

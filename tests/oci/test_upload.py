@@ -217,6 +217,21 @@ def test_a_limit_is_learnt_once(server: FaultyRegistry, send: Send) -> None:
     assert server.count("POST") == before + 1
 
 
+@pytest.mark.parametrize("trouble", [cut(), answer(504)], ids=["cut", "504"])
+def test_a_blob_that_arrived_is_not_sent_again_for_a_lost_answer(
+    server: FaultyRegistry, send: Send, trouble: Act
+) -> None:
+    def lose(handler: Handler) -> None:
+        name = handler.path.partition("?")[0].rpartition("/")[2]
+        server.put_blob("a", server.uploads.pop(name) + handler.read_body())
+        trouble(handler)
+
+    server.script("PUT", UPLOADS, lose)
+    send()
+    assert server.count("PUT") == 1
+    assert server.count("POST") == 1
+
+
 def test_a_killed_push_is_taken_up_by_the_next(server: FaultyRegistry, store: Store) -> None:
     arrived = threading.Event()
 
