@@ -40,6 +40,7 @@ __all__ = [
     "annotate_layer",
     "describe_layer",
     "render_config",
+    "render_environment",
     "render_index",
     "render_manifest",
 ]
@@ -127,7 +128,7 @@ def render_config(
             "created": _EPOCH,
             "config": inherited
             | {
-                "Env": _environment(recipe, inherited.get("Env") or ()),
+                "Env": render_environment(recipe, inherited.get("Env") or ()),
                 "User": "65532:65532"
                 if recipe.settings.user == "nonroot"
                 else recipe.settings.user,
@@ -150,7 +151,7 @@ def render_config(
     )
 
 
-def _environment(recipe: Recipe, inherited: Sequence[str]) -> list[str]:
+def render_environment(recipe: Recipe, inherited: Sequence[str]) -> list[str]:
     """Return the base's variables with the environment's `bin` first on PATH.
 
     A base that brings the whole environment has its variables right.

@@ -88,6 +88,11 @@ class Repository:
         return self.root / ".envbuild" / "runs"
 
     @property
+    def failed(self) -> Path:
+        """What failed builds had finished, `.envbuild/failed/<name>/<platform>/`."""
+        return self.root / ".envbuild" / "failed"
+
+    @property
     def smokes(self) -> Path:
         """Reports of smoke tests, `.envbuild/smoke/<name>.json`."""
         return self.root / ".envbuild" / "smoke"

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from envbuild.errors import EnvbuildError, SpecError
-from envbuild.image.ensure import Ensured, ensure_environment, ensure_image, find_environment
-from envbuild.image.plan import EnvironmentPlan, ImagePlan, plan_environment, plan_platform
+from envbuild.errors import EnvbuildError
+from envbuild.image.ensure import (
+    Ensured,
+    ensure_environment,
+    ensure_image,
+    find_environment,
+    find_image,
+)
+from envbuild.image.plan import EnvironmentPlan
 from envbuild.image.push import Pushed, ensure_pushed
 from envbuild.image.site import Site
-from envbuild.lock.files import load_lock
-from envbuild.lock.freshness import check_fresh
 from envbuild.oci.descriptor import Descriptor
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import show_progress
 from envbuild.sessions.many import run_many
-from envbuild.sessions.trees import tree_builder
-from envbuild.spec.platforms import Platform, find_host_platform
+from envbuild.sessions.plans import find_platform, plan_named
+from envbuild.sessions.preview import preview
 
-__all__ = ["Built", "build_one", "find_platform", "plan_named", "plan_one", "run"]
+__all__ = ["Built", "build_one", "run"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,35 +37,76 @@ class Built:
     manifest: Descriptor | None
     """None where the registry has it and this machine doesn't need it."""
     outcome: str
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Time of each step."""
 
 
 def run(context: Context) -> None:
     """Build, and with `--push` push, the named environments (default: all)."""
+    arguments = _parse(context)
+    names = context.select(arguments.names)
+    if arguments.dockerfile:
+        _print_dockerfiles(context, names)
+    elif arguments.plan:
+        preview(context, names, push=arguments.push, as_json=arguments.json)
+    else:
+        _build(context, names, arguments)
+
+
+def _parse(context: Context) -> argparse.Namespace:
     parser = make_parser(
-        context, "Build the image of each environment that isn't there yet; all by default."
+        context,
+        "Build the image of each environment that isn't there yet; all by default.",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="environment in `envs/`")
     parser.add_argument("--push", action="store_true", help="push to the configured registry")
     parser.add_argument("--load", action="store_true", help="load into Docker Engine")
     parser.add_argument(
+        "--plan", action="store_true",
+        help="say what would be fetched, made, reused and pushed, and do nothing",
+    )  # fmt: skip
+    parser.add_argument(
         "--no-cache", action="store_true", help="make every layer anew, whoever made it before"
     )
+    parser.add_argument(
+        "--keep-going", action=argparse.BooleanOptionalAction, default=True,
+        help="begin further environments after one has failed (default: yes)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--keep-failed", action="store_true",
+        help="unpack what a failed build had finished below `.envbuild/failed`",
+    )  # fmt: skip
+    parser.add_argument(
+        "--verbose", action="store_true", help="say what is done, layer by layer, and the time"
+    )
+    parser.add_argument(
+        "--dockerfile", action="store_true", help="print the nearest Dockerfile, and build nothing"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    arguments = parser.parse_args(context.arguments)
-    names = context.select(arguments.names)
+    return parser.parse_args(context.arguments)
+
+
+def _build(context: Context, names: Sequence[str], arguments: argparse.Namespace) -> None:
+    busy = arguments.push or arguments.load or arguments.no_cache
 
     def glance(name: str) -> Built | None:
-        busy = arguments.push or arguments.load or arguments.no_cache
         return None if busy else _find_built(context, name, site)
 
     with show_progress() as progress:
-        site = context.make_site(progress, fresh=arguments.no_cache)
+        site = context.make_site(progress, fresh=arguments.no_cache, verbose=arguments.verbose)
 
         def work(name: str) -> Built:
-            plan = plan_named(context, name)
-            return build_one(plan, site, push=arguments.push, load=arguments.load)
+            plan = plan_named(context, name, progress)
+            try:
+                return build_one(plan, site, push=arguments.push, load=arguments.load)
+            except EnvbuildError:
+                if arguments.keep_failed:
+                    _keep_failed(context, plan, site)
+                raise
 
-        built = run_many(names, work, glance=glance, progress=progress)
+        built = run_many(
+            names, work, glance=glance, progress=progress, stop=not arguments.keep_going
+        )
     if arguments.json:
         print(json.dumps([_as_json(b) for b in built.values()], indent=2))
     else:
@@ -67,41 +114,22 @@ def run(context: Context) -> None:
             print(item.plan.reference)
 
 
-def find_platform() -> Platform:
-    """Return the platform that this machine's containers have."""
-    host = find_host_platform()
-    if host is None or not host.has_image:
-        raise SpecError(
-            "image.host",
-            "this machine can't run images of its own kind",
-            hint="run without a container: `nox -s train -- NAME --target local`",
-        )
-    return host
+def _print_dockerfiles(context: Context, names: Sequence[str]) -> None:
+    from envbuild.image.equivalent import render_dockerfile
+
+    for name in names:
+        for image in plan_named(context, name).images:
+            print(render_dockerfile(image))
 
 
-def plan_named(context: Context, name: str) -> EnvironmentPlan:
-    """Return the image that the environment's lock asks for; refuses a stale lock."""
-    spec = context.load(name)
-    lock = load_lock(context.repository.lock_folder(name), name=name, cache=context.cache)
-    check_fresh(spec, lock, name=name, root=context.root)
-    trees = tree_builder(context, name, spec)
-    return plan_environment(
-        name, spec, lock, settings=context.settings, root=context.root, trees=trees
-    )
+def _keep_failed(context: Context, plan: EnvironmentPlan, site: Site) -> None:
+    from envbuild.image.failure import keep_failure
 
-
-def plan_one(context: Context, name: str, platform: Platform) -> ImagePlan:
-    """Return one platform's image, or its environment alone where there can be no image."""
-    if platform.has_image:
-        return plan_named(context, name).find(platform)
-    spec = context.load(name)
-    lock = load_lock(context.repository.lock_folder(name), name=name, cache=context.cache)
-    check_fresh(spec, lock, name=name, root=context.root)
-    trees = tree_builder(context, name, spec)
-    return plan_platform(
-        name, spec, lock, platform=platform, settings=context.settings, root=context.root,
-        trees=trees,
-    )  # fmt: skip
+    for image in plan.images:
+        if find_image(site, image) is None:
+            folder = context.repository.failed / plan.name / image.recipe.platform
+            count = keep_failure(site, image, folder)
+            site.progress.note(f"{plan.name}: {count} finished layers are unpacked in `{folder}`")
 
 
 def _find_built(context: Context, name: str, site: Site) -> Built | None:
@@ -120,27 +148,27 @@ def build_one(
     """Make sure that the image is where it is wanted, and say what that took."""
     start = time.monotonic()
     parts: list[str] = []
-    manifest = None
     if push:
         pushed = ensure_pushed(site, plan)
-        if pushed.ensured is not None:
-            manifest = pushed.ensured.manifest
-            parts += _say_ensured(pushed.ensured)
-        parts.append(_say_pushed(pushed))
+        ensured = pushed.ensured
+        parts += [*_say_ensured(ensured), _say_pushed(pushed)]
     else:
         ensured = ensure_environment(site, plan)
-        manifest = ensured.manifest
         parts += _say_ensured(ensured)
+    manifest = ensured.manifest if ensured else None
     if load:
         parts.append("loaded" if _load(plan, site) else "engine has it")
     took = time.monotonic() - start
     outcome = ", ".join(parts) or "up to date"
     site.progress.finish(plan.name, f"{outcome} ({took:.1f} s)" if took > 0.1 else outcome)
-    return Built(plan=plan, manifest=manifest, outcome=outcome)
+    seconds = ensured.seconds if ensured else {}
+    for step, taken in seconds.items():
+        site.say(f"{plan.name}: {step}: {taken:.2f} s")
+    return Built(plan=plan, manifest=manifest, outcome=outcome, seconds=seconds)
 
 
-def _say_ensured(ensured: Ensured) -> list[str]:
-    if ensured.was_there:
+def _say_ensured(ensured: Ensured | None) -> list[str]:
+    if ensured is None or ensured.was_there:
         return []
     listed = f", {ensured.listed} found in the registry" if ensured.listed else ""
     return [f"assembled ({ensured.made} of {ensured.layers} layers made{listed})"]
@@ -176,4 +204,5 @@ def _as_json(built: Built) -> dict[str, object]:
         "digest": built.plan.digest,
         "manifest": built.manifest.digest if built.manifest else None,
         "outcome": built.outcome,
+        "seconds": {step: round(taken, 3) for step, taken in built.seconds.items()},
     }

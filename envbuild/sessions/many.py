@@ -46,23 +46,32 @@ def run_many(
     *,
     progress: Progress,
     glance: Callable[[str], T | None] = lambda _: None,
+    stop: bool = False,
 ) -> dict[str, T]:
     """Return `work(name)` of each name, in the order of `names`.
 
     `glance` may know a result at once; it is asked for one after the other, because threads only
     get in each other's way where nothing has to be waited for. Raises the only failure, or a
-    `ManyError`, once all are done. Ctrl-C ends child processes and drops what has not begun.
+    `ManyError`, once all are done; with `stop`, none is begun after a failure. Ctrl-C ends child
+    processes and drops what has not begun.
     """
-    results: dict[str, T | EnvbuildError] = {}
+    results: dict[str, T | EnvbuildError | None] = {}
     for name in names:
         if (known := glance(name)) is not None:
             results[name] = known
             progress.finish(name, "up to date")
 
-    def attempt(name: str, _check: Callable[[], None]) -> T | EnvbuildError:
+    failed = False
+
+    def attempt(name: str, _check: Callable[[], None]) -> T | EnvbuildError | None:
+        nonlocal failed
+        if stop and failed:
+            progress.finish(name, "not begun")
+            return None
         try:
             return work(name)
         except EnvbuildError as error:
+            failed = True
             progress.finish(name, f"failed [{error.code}]")
             return error
 
@@ -73,4 +82,8 @@ def run_many(
         stop_tools()
         raise
     raise_errors({n: r for n in names if isinstance(r := results[n], EnvbuildError)}, len(names))
-    return {n: r for n in names if not isinstance(r := results[n], EnvbuildError)}
+    return {
+        name: result
+        for name in names
+        if (result := results[name]) is not None and not isinstance(result, EnvbuildError)
+    }

@@ -13,9 +13,9 @@ from envbuild.image.describe import ImageReport, describe_platform
 from envbuild.image.plan import EnvironmentPlan, ImagePlan, describe_image
 from envbuild.kit.progress import Silent
 from envbuild.lock.files import load_lock
-from envbuild.sessions.build import plan_named
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import print_table
+from envbuild.sessions.plans import plan_named
 from envbuild.version import __version__
 
 __all__ = ["run"]

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from envbuild.errors import SpecError
 from envbuild.image.plan import ImagePlan
 from envbuild.kit.progress import Progress
-from envbuild.sessions.build import find_platform, plan_one
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import show_progress
 from envbuild.sessions.engine import open_image
+from envbuild.sessions.plans import find_platform, plan_one
 from envbuild.sessions.trees import make_editable
 from envbuild.spec.platforms import PLATFORMS, find_host_platform
 
