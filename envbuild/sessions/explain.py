@@ -61,7 +61,9 @@ def _read_identity(context: Context, text: str | None, platform: str | None) -> 
         raise SpecError(
             "image.platform", f"`{name}` is not locked for `{platform}`: it is for {known}"
         )
-    image = plan_platform(name, spec, lock, platform=PLATFORMS[subdir], settings=context.settings)
+    image = plan_platform(
+        name, spec, lock, platform=PLATFORMS[subdir], settings=context.settings, root=context.root
+    )
     return describe_image(image.recipe) | {"digest": image.digest}
 
 
