@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from envbuild.kit.http import FailureKind, Patience, basic_authorization
 from envbuild.kit.proxy import find_proxy
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["Connections", "Headers", "Response", "Silence"]
 
 _PIECE: Final = 128 << 10
+_NO_ADDRESS: Final = "it led to what is no web address"
+_PLAIN: Final = "%/?:@!$&'()*+,;=~[]|"
+"""What is left as it is in a URL that a server gave, however odd."""
 _AGENT: Final = f"envbuild/{__version__}"
 
 
@@ -171,6 +174,8 @@ class Connections:
         parts = urlsplit(url)
         place = _find_place(url)
         target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+        if " " in target or not target.isascii():
+            target = quote(target, safe=_PLAIN)
         host = parts.netloc.rpartition("@")[2]
         # Said here, or the standard library would add `:443`, which breaks signed URLs.
         sent = {"Host": host, "User-Agent": _AGENT, **headers}
@@ -200,6 +205,8 @@ class Connections:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 connection.request(method, target, body=body, headers=headers)
             raw = connection.getresponse()
+        except UnicodeError as error:
+            raise Silence("other", _NO_ADDRESS) from error
         except (OSError, http.client.HTTPException) as error:
             raise _explain(error, "reading") from error
         return Response(
@@ -291,7 +298,7 @@ def _find_place(url: str) -> _Place:
     except ValueError:
         port = 0
     if parts.scheme not in {"http", "https"} or not parts.hostname or not port:
-        raise Silence("other", "it led to what is no web address")
+        raise Silence("other", _NO_ADDRESS)
     return _Place(parts.scheme, parts.hostname, port, find_proxy(url))
 
 

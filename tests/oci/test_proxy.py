@@ -192,11 +192,20 @@ def test_a_packed_answer_is_unpacked(reach: Open, faulty_registry: FaultyRegistr
 
 
 def test_where_no_address_leads_is_an_error(reach: Open, faulty_registry: FaultyRegistry) -> None:
-    for place in ("ftp://h.example.com/x", "http://h.example.com:99999/x", "http:///x"):
+    odd = "http://h\u00fc..example.com/x"
+    for place in ("ftp://h.example.com/x", "http://h.example.com:99999/x", "http:///x", odd):
         faulty_registry.script("GET", "/manifests/", answer(302, Location=place), forever=True)
         with pytest.raises(RegistryError) as caught:
             reach(faulty_registry.host).read_manifest("a", "1")
         assert caught.value.code == "registry.unreachable"
+
+
+def test_an_odd_place_is_asked_as_it_is_meant(reach: Open, faulty_registry: FaultyRegistry) -> None:
+    place = "/v2/odd place?a=%20|b&c=\u00fc"
+    faulty_registry.script("GET", "/manifests/", answer(302, Location=place))
+    faulty_registry.script("GET", "/odd", answer(200, BODY, Content_Type=OCI_MANIFEST))
+    assert reach(faulty_registry.host).read_manifest("a", "1")[1] == BODY
+    assert faulty_registry.count("GET", r"/v2/odd%20place\?a=%20\|b&c=%C3%BC$") == 1
 
 
 def test_half_an_answer_is_no_answer(reach: Open, faulty_registry: FaultyRegistry) -> None:

@@ -70,6 +70,7 @@ def test_what_the_registry_knows_costs_a_question_a_blob(
     # The one for the name, to see whether there is anything to do; one more to greet.
     assert server.count("HEAD") == 1
     assert len(server.seen) == layers + 4
+    assert len({s.client for s in server.seen}) <= 8
 
 
 def test_questions_are_under_way_at_once(server: FaultyRegistry, reach: Open, store: Store) -> None:

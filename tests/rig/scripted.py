@@ -21,6 +21,8 @@ class Seen:
     method: str
     path: str
     headers: Mapping[str, str]
+    client: tuple[str, int] = ("", 0)
+    """The connection that it came by."""
 
 
 Act = Callable[["Handler"], None]
@@ -83,7 +85,9 @@ class Handler(BaseHTTPRequestHandler):
     def _dispatch(self) -> None:
         owner = self.server.owner
         headers = {name.title(): value for name, value in self.headers.items()}
-        seen = Seen(method=self.command, path=self.path, headers=headers)
+        seen = Seen(
+            method=self.command, path=self.path, headers=headers, client=self.client_address
+        )
         owner.find_act(seen)(self)
 
     def read_body(self) -> bytes:
