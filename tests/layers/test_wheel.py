@@ -289,6 +289,19 @@ def test_a_member_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     assert "twice" in _refuse(path)
 
 
+def test_a_member_that_is_there_twice_and_the_same_is_installed_once(tmp_path: Path) -> None:
+    path = write_wheel(tmp_path, {"demo/a.py": b"1"})
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("demo/a.py", b"1")
+    assert _content(_read(path)[f"{_LIBRARY}/demo/a.py"]) == b"1"
+
+
+def test_a_member_that_begins_before_the_archive_is_refused(tmp_path: Path) -> None:
+    path = write_wheel(tmp_path, {})
+    path.write_bytes(path.read_bytes()[1:])
+    assert "begins before the archive does" in _refuse(path)
+
+
 def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
     path = write_wheel(tmp_path, {"demo/a.py": b"1"})
     data = bytearray(path.read_bytes())
