@@ -46,7 +46,9 @@ _LEGACY: Final = ("setuptools.build_meta:__legacy__", ("setuptools>=40.8.0",))
 _RUNNER: Final = """\
 import importlib, json, sys
 
-request = json.load(open(sys.argv[1], encoding="utf-8"))
+source, target = sys.argv[1:]  # a backend may change them
+with open(source, encoding="utf-8") as opened:
+    request = json.load(opened)
 sys.path[:0] = request["path"]
 module, _, attributes = request["backend"].partition(":")
 backend = importlib.import_module(module)
@@ -54,7 +56,7 @@ for attribute in filter(None, attributes.split(".")):
     backend = getattr(backend, attribute)
 hook = getattr(backend, request["hook"], None)
 answer = {"missing": True} if hook is None else {"value": hook(*request["arguments"])}
-with open(sys.argv[2], "w", encoding="utf-8") as out:
+with open(target, "w", encoding="utf-8") as out:
     json.dump(answer, out)
 """
 
