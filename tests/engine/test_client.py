@@ -67,8 +67,9 @@ def test_context_that_does_not_exist_is_named(alone: Path) -> None:
 def test_context_without_config_file_is_found(
     engine: Engine, alone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (alone / "config.json").write_text("{}")  # without it, the SDK writes into this folder
     Context("lab", host=engine.address).save()
-    (alone / "config.json").unlink(missing_ok=True)
+    (alone / "config.json").unlink()
     monkeypatch.setenv("DOCKER_CONTEXT", "lab")
     with connect_engine() as found:
         assert found.address == engine.address
