@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.corpus.trees import run
 
-__all__ = ["install_with_pip", "judge_wheel"]
+__all__ = ["install_with_pip", "judge_wheel", "remove_tree"]
 
 _TOLD = re.compile(r"\.dist-info/(?:REQUESTED|direct_url\.json)$")
 """What pip tells of this one installation, and we don't."""

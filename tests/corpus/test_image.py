@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def built(
     project.write("envs/corpus.toml", _SPEC.format(wishes=wishes))
     project.must("-s", "lock", "--", "corpus", timeout=600)
     done = project.build("corpus")
-    name = "envbuild-test/corpus:test"
+    name = f"envbuild-test/corpus:{os.getpid()}"
     ensure_loaded(engine, layout=cache.store, manifest_digest=done["manifest"], name=name)
     folder = tmp_path / "corpus"
     folder.mkdir()
