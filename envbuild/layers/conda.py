@@ -19,6 +19,7 @@ from envbuild.layers.archive import body_of_bytes, body_of_stretch
 from envbuild.layers.conda_archive import CondaArchive, open_conda
 from envbuild.layers.conda_paths import CondaPath, list_paths
 from envbuild.layers.entry import Entry
+from envbuild.layers.pack import has_python
 from envbuild.layers.prefix import PrefixTooLongError, replace_in_binary, replace_in_text
 from envbuild.layers.scripts import find_root, parse_entry_point, render_conda_script
 from envbuild.lock.model import CondaPackage
@@ -102,6 +103,9 @@ def read_conda(
         noarch=index.get("noarch") == "python",
         unchanged=frozenset(normpath(path.path) for path in paths if not path.placeholder),
     )
+    if install.noarch and not has_python(package):
+        # Its layer would be taken for every Python's.
+        raise opened.bad("it is `noarch: python`, but not in its channel's `noarch`")
     _check_python(install, index)
     for path in paths:
         _add_path(install, path)

@@ -115,7 +115,7 @@ def describe_conda(path: Path) -> CondaPackage:
         name=name,
         version=version,
         build=build,
-        url=f"https://pkgs.example.com/forge/linux-64/{path.name}",
+        url=f"https://pkgs.example.com/forge/noarch/{path.name}",
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         size=path.stat().st_size,
     )

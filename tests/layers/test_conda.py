@@ -129,6 +129,15 @@ def test_noarch_python_finds_its_place(tmp_path: Path) -> None:
     assert entries["bin/x"].mode == 0o755
 
 
+def test_noarch_python_of_a_platform_is_refused(tmp_path: Path) -> None:
+    path = write_conda(tmp_path, [], index={"noarch": "python"})
+    package = describe_conda(path)
+    moved = dataclasses.replace(package, url=package.url.replace("/noarch/", "/linux-64/"))
+    with pytest.raises(ImageError, match="not in its channel's `noarch`") as caught:
+        read_conda(path, moved, prefix="/opt/env", python_minor="3.11")
+    assert caught.value.code == "layer.bad-conda"
+
+
 def test_only_noarch_python_is_moved(tmp_path: Path) -> None:
     members = [Member(path="site-packages/x", data=b"1")]
     for noarch in ("generic", None):
