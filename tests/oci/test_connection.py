@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -126,3 +128,17 @@ def test_a_plain_registry_that_drops_a_connection_stays_plain(
 ) -> None:
     server.script("GET", "/v2/$", cut())
     assert reach(server.host).find_manifest("a", "1") == FOUND
+
+
+ASK = """
+import sys
+from envbuild.oci.registry import open_registry
+assert open_registry(sys.argv[1]).find_manifest("a", "1")
+assert open_registry(sys.argv[1]).find_manifest("a", "2") is None
+heavy = {"urllib3", "urllib.request", "requests", "docker"} & set(sys.modules)
+sys.exit(f"imported: {heavy}" if heavy else 0)
+"""
+
+
+def test_a_question_needs_no_heavy_library(server: FaultyRegistry) -> None:
+    subprocess.run([sys.executable, "-c", ASK, server.host], check=True)
