@@ -32,7 +32,6 @@ _FOLDERS: Final[Mapping[str, Mapping[str, int]]] = {
 _LINKS: Final[Mapping[str, Mapping[str, str]]] = {
     "base-files": {
         "etc/dpkg/origins/default": "debian",
-        "usr/local/man": "share/man",
         "var/lock": "/run/lock",
         "var/run": "/run",
         "var/spool/mail": "../mail",

@@ -284,6 +284,40 @@ def test_base_files_come_as_its_script_would_have_left_them(tmp_path: Path) -> N
     assert entries["usr/local/bin"].kind == "directory"
 
 
+def test_certificates_are_found_by_their_subject(tmp_path: Path) -> None:
+    folder = "./usr/share/ca-certificates/mozilla"
+    entries = _read(tmp_path, [_file(f"{folder}/A B.crt", b"none")], name="ca-certificates")
+    link = entries["etc/ssl/certs/A_B.pem"]
+    assert link.link == "/usr/share/ca-certificates/mozilla/A B.crt"
+    assert entries["usr/local/share/ca-certificates"].kind == "directory"
+
+
+def test_pam_s_common_files_are_made_from_their_templates(tmp_path: Path) -> None:
+    template = b"# head\n$auth_primary\nauth\trequisite\tpam_deny.so\n$auth_additional\n"
+    session = b"$session_primary\n# here\n$session_additional\n# end\n"
+    members = [_file("./usr/share/pam/common-auth", template)]
+    members += [_file("./usr/share/pam/common-session", session)]
+    entries = _read(tmp_path, members, name="libpam-runtime")
+    assert _content(entries["etc/pam.d/common-auth"]) == (
+        b"# head\nauth\t[success=1 default=ignore]\tpam_unix.so nullok\n"
+        b"auth\trequisite\tpam_deny.so\n"
+    )
+    lines = _content(entries["etc/pam.d/common-session"]).split(b"\n")
+    assert lines[1:] == [b"# here", b"session\trequired\tpam_unix.so ", b"# end", b""]
+    assert "etc/pam.d/common-account" not in entries
+
+
+def test_questions_that_nobody_is_asked_have_their_usual_answers(tmp_path: Path) -> None:
+    name = "10-hinting-slight.conf"
+    members = [_file(f"./usr/share/fontconfig/conf.avail/{name}")]
+    entries = _read(tmp_path, members, name="fontconfig-config")
+    assert entries[f"etc/fonts/conf.d/{name}"].link == f"/usr/share/fontconfig/conf.avail/{name}"
+    assert "etc/fonts/conf.d/70-no-bitmaps.conf" not in entries
+    assert b"127.0.0.1\tlocalhost\n" in _content(_read(tmp_path, [], name="netbase")["etc/hosts"])
+    java = _read(tmp_path, [], name="openjdk-17-jre-headless")
+    assert _content(java["etc/.java/.systemPrefs/.system.lock"]) == b""
+
+
 def test_a_shell_and_a_time_zone_are_there(tmp_path: Path) -> None:
     assert _read(tmp_path, [_file("./bin/dash")], name="dash")["usr/bin/sh"].link == "dash"
     shipped = [_file("./bin/dash"), _link("./bin/sh", "dash")]

@@ -60,6 +60,15 @@ def test_a_system_has_its_links_users_and_folders() -> None:
     assert "hosts:          files dns\n" in _text(entries["etc/nsswitch.conf"])
 
 
+def test_nobody_has_a_password_and_no_machine_a_number() -> None:
+    entries = _read(make_recipe())
+    rows = [line.split(":") for line in _text(entries["etc/shadow"]).splitlines()]
+    assert {(row[1], len(row)) for row in rows} == {("*", 9)}
+    assert [row[0] for row in rows] == list(_users(entries))
+    assert entries["etc/shadow"].mode == entries["etc/gshadow"].mode == 0o640
+    assert _text(entries["etc/machine-id"]) == ""
+
+
 def test_arm64_has_no_lib64() -> None:
     # Its loader is /lib/ld-linux-aarch64.so.1; prefix's own lib64 stays.
     entries = _read(make_recipe(platform="linux-aarch64"))
