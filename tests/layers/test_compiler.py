@@ -17,8 +17,10 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import CodeType
+from typing import Any
 
 import pytest
 
@@ -26,7 +28,7 @@ from envbuild.errors import ImageError
 from envbuild.kit.process import stop_tools
 from envbuild.layers.archive import body_of_bytes
 from envbuild.layers.bytecode import Compiler
-from envbuild.layers.compiler import ask_interpreter
+from envbuild.layers.compiler import Interpreter, ask_interpreter, find_fault
 from envbuild.layers.entry import Entry
 from tests.rig.need import missing
 
@@ -206,6 +208,31 @@ def test_another_version_is_refused(version: str) -> None:
     ):
         compiler.compile("/a.py", b"")
     assert caught.value.code == "bytecode.interpreter"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({}, ""),
+        ({"implementation": "pypy"}, "pypy 3.13.1"),
+        ({"version": "3.13.2"}, "cpython 3.13.2"),
+        ({"flags": "t"}, "without a global lock"),
+        ({"flags": "d"}, "for debugging"),
+        ({"tag": "graalpy-313"}, "graalpy-313"),
+        ({"magic": b"\xf2\r\r\n"}, "3570"),
+    ],
+)
+def test_builds_that_write_other_bytes_are_told_apart(change: dict[str, Any], why: str) -> None:
+    plain = Interpreter(
+        implementation="cpython",
+        version="3.13.1",
+        flags="-",
+        magic=b"\xf3\r\r\n",
+        tag="cpython-313",
+    )
+    fault = find_fault(replace(plain, **change), "3.13.1")
+    assert why in fault
+    assert bool(fault) == bool(change)
 
 
 @pytest.mark.parametrize(
