@@ -78,11 +78,13 @@ def build_project(
     work: Path,
     requires: Sequence[Wheel] | None = None,
     hook: Hook = "build_wheel",
+    asks: Sequence[Hook] = ("build_wheel",),
 ) -> tuple[Path, tuple[Wheel, ...]]:
     """Build the project in the folder `project`; return the wheel, in canonical form, below `work`.
 
-    `requires` are the locked build requirements; None resolves them now, and the second value says
-    to what. `package` is its name for messages, `work` an empty folder for this call alone.
+    `requires` are the locked build requirements; None resolves them now, those of all hooks that
+    `asks` names, and the second value says to what. `package` is its name for messages, `work` an
+    empty folder for this call alone.
 
     Raises `LockError`: `pip.build-failed`, `pip.build-requires`, `pip.no-python`,
     `pip.not-editable` (no such hook), and those of locking and fetching wheels.
@@ -95,11 +97,12 @@ def build_project(
     if requires is None:
         requires = _resolve(sorted(wanted), room, version, 0)
         room.install(requires, 0)
-        more = room.call(system, f"get_requires_for_{hook}", [None], 0).get("value") or []
-        if set(more) - wanted:
-            requires = _resolve(sorted(wanted | set(more)), room, version, 1)
+        answers = [room.call(system, f"get_requires_for_{ask}", [None], 0) for ask in asks]
+        more = {text for answer in answers for text in answer.get("value") or []} - wanted
+        if more:
+            requires = _resolve(sorted(wanted | more), room, version, 1)
             room.install(requires, 1)
-        number = 1 if set(more) - wanted else 0
+        number = 1 if more else 0
     else:
         room.install(requires, 0)
         number = 0

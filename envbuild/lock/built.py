@@ -30,13 +30,15 @@ _FORM: Final = 1
 class Order:
     """A source to build: `identity` is all that tells it from others (text by text).
 
-    `prepare` puts its files below an empty folder and returns the project's own.
+    `prepare` puts its files below an empty folder and returns the project's own. `asks` are the
+    hooks whose build requirements are locked together.
     """
 
     package: str
     identity: tuple[str, ...]
     prepare: Callable[[Path], Path]
     hook: Hook = "build_wheel"
+    asks: tuple[Hook, ...] = ("build_wheel",)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +73,7 @@ def build_once(
             project = order.prepare(work / "source")
             wheel, used = build_project(
                 project, package=order.package, shop=shop, work=work, requires=requires,
-                hook=order.hook,
+                hook=order.hook, asks=order.asks,
             )  # fmt: skip
             contents = read_contents(wheel)
             path = keep_file(wheel, contents.wheel, shop.cache)

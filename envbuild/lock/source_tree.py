@@ -14,6 +14,7 @@ from typing import Final
 
 from envbuild.errors import LockError
 from envbuild.kit.listing import list_files
+from envbuild.lock.build_room import Hook
 from envbuild.lock.built import Built, Order, build_once
 from envbuild.lock.model import PlatformLock, Wheel
 from envbuild.lock.provenance import Shop
@@ -102,7 +103,9 @@ def build_tree(
             return work
 
         identity = ("tree", _digest_files(folder, paths))
-        order = Order(package=package, identity=identity, prepare=prepare)
+        # The lock serves both: the image, and `--target local`.
+        asks: tuple[Hook, ...] = ("build_wheel", "build_editable")
+        order = Order(package=package, identity=identity, prepare=prepare, asks=asks)
     return build_once(order, shop, requires=requires, anew=anew)
 
 

@@ -55,8 +55,14 @@ def _backwards(lock: Lock) -> Lock:
 
     platforms = {
         key: replace(
-            part, conda=part.conda[::-1], wheels=part.wheels[::-1], debian=part.debian[::-1]
-        )
+            part,
+            conda=part.conda[::-1],
+            wheels=part.wheels[::-1],
+            debian=part.debian[::-1],
+            sources=part.sources[::-1],
+            trees=part.trees[::-1],
+            build=part.build[::-1],
+        )  # fmt: skip
         for key, part in table(lock.platforms).items()
     }
     return Lock(
@@ -75,7 +81,10 @@ def test_order_never_reaches_the_file(lock: Lock) -> None:
 @given(locks)
 def test_each_package_has_one_line_of_its_own(lock: Lock) -> None:
     lines = [line for line in _text(lock).splitlines() if line.startswith("  { ")]
-    assert len(lines) == sum(len(part.artifacts) for part in lock.platforms.values())
+    assert len(lines) == sum(
+        len(part.artifacts) + len(part.sources) + len(part.trees) + len(part.build)
+        for part in lock.platforms.values()
+    )
 
 
 def test_a_new_version_changes_one_line_and_the_digests_of_the_content() -> None:

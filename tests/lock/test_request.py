@@ -57,6 +57,8 @@ IN: dict[str, tuple[str, Any]] = {
     "pip.index_url": ("pip", "https://pkgs.example.com/simple"),
     "pip.extra_index_urls": ("pip", ()),
     "pip.resolver": ("pip", "uv"),
+    "pip.build_from_source": ("pip", ("rich",)),
+    "pip.local": ("pip", ("src/acme",)),
     "system.packages": ("system", ("git",)),
     "system.suite": ("system", "trixie"),
     "image.base": ("base", "registry.example.com/base:1"),

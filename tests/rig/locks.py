@@ -15,8 +15,10 @@ from envbuild.lock.model import (
     BaseImage,
     CondaPackage,
     DebianPackage,
+    LocalTree,
     Lock,
     PlatformLock,
+    Source,
     Wheel,
 )
 from envbuild.lock.request import SECTIONS, digest_request
@@ -39,6 +41,8 @@ __all__ = [
     "make_spec",
     "platform_locks",
     "sha",
+    "sources",
+    "trees",
     "wheel",
     "wheels",
 ]
@@ -165,6 +169,20 @@ debian_packages = st.builds(
     sha256=_hashes,
     size=_sizes,
 )
+_paths = st.lists(_names, min_size=1, max_size=3).map("/".join)
+sources = st.builds(
+    Source,
+    wheel=_hashes,
+    kind=st.sampled_from(["file", "git", "sdist"]),
+    place=_paths,
+    pin=_texts,
+    reference=_texts,
+    subdirectory=st.just("") | _paths,
+    requires=_texts,
+)
+trees = st.builds(
+    LocalTree, name=_texts, path=_paths, needs=_digests, config=_digests, requires=_texts
+)
 artifacts = st.one_of(conda_packages, wheels, debian_packages)
 _facts = st.builds(
     BaseFacts,
@@ -192,6 +210,9 @@ def platform_locks(platform: str) -> st.SearchStrategy[PlatformLock]:
         conda=_several(conda_packages),
         wheels=_several(wheels),
         debian=_several(debian_packages),
+        sources=_several(sources),
+        trees=_several(trees),
+        build=_several(wheels),
     )
 
 
