@@ -1,16 +1,15 @@
-"""`python -m benchmarks [noop] [cold] [change] [packing] [layers] [--rounds N]`: prints the tables
-of docs/performance.md.
+"""`python -m benchmarks [NAME ...] [--rounds N]`: prints the tables of docs/performance.md.
 
-Run it with the Python that envbuild is installed in. `cold`, `change` and `imports` need a
-Docker Engine (DOCKER_HOST), `noop`, `change` and `known` Debian's docker-registry; all but `packing`
-need a Python package index and a Debian archive.
+Run it with the Python that envbuild is installed in. `noop`, `cold`, `change` and `imports` need a
+Docker Engine (DOCKER_HOST), `noop`, `change` and `known` Debian's docker-registry; all but
+`packing` and `conda` need a Python package index, and most a Debian archive.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from benchmarks import change, cold, layers, noop, packing
+from benchmarks import change, cold, conda, imports, known, layers, noop, packing
 
 _ALL = {
     "noop": noop.measure,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
 import sys
@@ -11,12 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.memory import watch_memory
+
 __all__ = ["Sample", "pair", "print_rows", "run", "say"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """One run of one command: seconds on the clock, and the peak memory of its biggest process."""
+    """One run of one command: seconds on the clock, and the peak memory of all its processes."""
 
     seconds: float
     peak_mb: float
@@ -32,12 +33,12 @@ def run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path) ->
     start = time.perf_counter()
     with log.open("wb") as output:
         child = subprocess.Popen(argv, cwd=cwd, env=dict(env), stdout=output, stderr=output)
-        _, status, usage = os.wait4(child.pid, 0)
+        with watch_memory(child.pid) as memory:
+            child.wait()
     seconds = time.perf_counter() - start
-    child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise SystemExit(f"{' '.join(argv)} failed:\n{log.read_text(errors='replace')[-4000:]}")
-    return Sample(seconds=seconds, peak_mb=usage.ru_maxrss / 1024)
+    return Sample(seconds=seconds, peak_mb=memory.peak_mb)
 
 
 def pair(

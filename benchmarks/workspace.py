@@ -13,7 +13,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.timing import Sample, run, say
@@ -28,13 +28,15 @@ REQUIREMENTS = (
 """With what they need, about 58 wheels; `tqdm` is added, because it is the one that changes."""
 
 _SPEC = """\
-platforms = ["linux-64"]
+platforms = {platforms}
 python = "3.11.*"
 [pip]
 dependencies = {dependencies}
 resolver = "uv"
 [image]
 base = "debian:bookworm"
+bytecode = {bytecode}
+labels = {{ variant = "{label}" }}
 """
 
 
@@ -53,14 +55,37 @@ class Workspace:
     def environment(self) -> dict[str, str]:
         variables = {"ENVBUILD_CACHE": str(self.cache), "UV": "/nonexistent"}
         if self.registry:
-            variables["ENVBUILD_REPOSITORY"] = f"{self.registry}/bench"
+            variables["ENVBUILD_REPOSITORY"] = self.registry
         return dict(os.environ) | variables
 
-    def write_environment(self, name: str, dependencies: list[str]) -> None:
+    def at(self, registry: str) -> Workspace:
+        """Return the same repository with another place to push to."""
+        return replace(self, registry=registry)
+
+    def write_environment(
+        self,
+        name: str,
+        dependencies: list[str],
+        *,
+        bytecode: bool = False,
+        platforms: tuple[str, ...] = ("linux-64",),
+        label: str = "",
+    ) -> None:
+        """Write a spec; byte code is off unless the peer makes it, too."""
         folder = self.root / "envs"
         folder.mkdir(exist_ok=True)
-        text = _SPEC.format(dependencies=json.dumps(dependencies))
+        text = _SPEC.format(
+            dependencies=json.dumps(dependencies),
+            bytecode=json.dumps(bytecode),
+            platforms=json.dumps(platforms),
+            label=label,
+        )
         (folder / f"{name}.toml").write_text(text)
+
+    def lock(self, name: str) -> None:
+        """Lock an environment, and fetch its packages by building it once."""
+        self.nox("-s", "lock", "--", name)
+        self.nox("-s", "build-env", "--", name)
 
     def nox(self, *arguments: str) -> Sample:
         """Run `nox ARGUMENTS` in this repository."""
@@ -77,11 +102,19 @@ class Workspace:
         )  # fmt: skip
 
     def forget_images(self) -> None:
-        """Empty the store and the layer index; downloaded packages stay."""
-        for name in ("layers", "store"):
+        """Forget all that was made; downloaded packages and the unpacked Python stay."""
+        for name in ("layers", "store", "bytecode", "origins"):
             shutil.rmtree(self.cache / name, ignore_errors=True)
 
-    def write_context(self, name: str) -> Path:
+    def forget_everything(self) -> None:
+        """Empty the cache: another machine."""
+        shutil.rmtree(self.cache, ignore_errors=True)
+
+    def count_packages(self) -> int:
+        """Return how many packages the cache has downloaded."""
+        return sum(1 for path in self.cache.glob("packages/*/*") if path.is_file())
+
+    def write_context(self, name: str, *, bytecode: bool = False) -> Path:
         """Write a Docker build context that installs the environment's lock with pip."""
         context = self.root / "context" / name
         wheels = context / "wheels"
@@ -98,7 +131,8 @@ class Workspace:
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "pip"]
             subprocess.run([*command, "-d", str(context)], check=True, stderr=subprocess.DEVNULL)
             next(context.glob("pip-*.whl")).rename(context / "pip.whl")
-        (context / "Dockerfile").write_text(_DOCKERFILE)
+        text = _DOCKERFILE.format(compile="--compile" if bytecode else "--no-compile")
+        (context / "Dockerfile").write_text(text)
         return context
 
 
@@ -108,11 +142,11 @@ FROM $BASE
 USER 0
 RUN --mount=type=bind,source=.,target=/context \\
     python3.11 /context/pip.whl/pip install --quiet --disable-pip-version-check \\
-    --root-user-action ignore --no-cache-dir --no-index --no-deps --no-compile --require-hashes \\
+    --root-user-action ignore --no-cache-dir --no-index --no-deps {compile} --require-hashes \\
     --find-links /context/wheels --prefix /opt/env -r /context/requirements.txt
 """
-"""As quick as a Dockerfile gets: wheels are mounted, not copied; nothing is downloaded; no byte
-code is made, as on our side."""
+"""As quick as a Dockerfile gets: wheels are mounted, not copied; nothing is downloaded; byte code
+is made where it is on our side."""
 
 
 def _find_docker() -> str:
