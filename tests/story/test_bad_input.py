@@ -37,7 +37,7 @@ def test_wrong_arguments_name_the_help(locked: Project) -> None:
     assert "nox -s lock -- --help" in text
 
 
-@pytest.mark.parametrize("session", ["lock", "check", "build-env", "train", "smoke", "explain"])
+@pytest.mark.parametrize("session", ["lock", "rebase", "check", "build-env", "train", "smoke", "explain"])
 def test_every_session_has_help(locked: Project, session: str) -> None:
     assert f"nox -s {session} --" in locked.must("-s", session, "--", "--help").stdout
 
