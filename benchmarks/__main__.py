@@ -8,10 +8,11 @@ Docker Engine (DOCKER_HOST), `noop`, `change` and `known` Debian's docker-regist
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 from benchmarks import change, cold, conda, imports, known, layers, noop, packing
 
-_ALL = {
+_ALL: dict[str, Callable[[int], None]] = {
     "noop": noop.measure,
     "cold": cold.measure,
     "change": change.measure,
@@ -20,7 +21,7 @@ _ALL = {
     "imports": imports.measure,
     "conda": conda.measure,
 }
-_OWN = {"packing": packing.measure, "layers": layers.measure}
+_OWN: dict[str, Callable[[int], None]] = {"packing": packing.measure, "layers": layers.measure}
 """These print tables of their own."""
 
 
