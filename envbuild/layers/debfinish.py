@@ -10,15 +10,22 @@
 - `/etc/shells`, users and groups that packages declare (layers/debusers.py), Java's key store, and
   Graphviz' list of plugins, without which it knows no format (layers/debgraphviz.py).
 
-What dpkg and maintainer scripts would do besides, and is not done, because programs do without:
+What dpkg and maintainer scripts would do besides, and is not done, because programs do without
+(found by comparing the trees with those that mmdebstrap makes of the same packages):
 
+- manual pages, info, translations and documentation but for copyright files are left out, as in
+  Debian's slim images; dpkg's lists still name them;
 - caches that only save time: of fonts (fontconfig reads the fonts), byte code of packages with
   Python modules, ldconfig's own `aux-cache`, `mime.cache` and icon caches of desktop programs,
   compiled schemas of GSettings, gio's list of modules, gdk-pixbuf's list of further loaders;
-- set-group-ID bits for groups other than root's (`ssh-agent`, `wall`, `unix_chkpwd`);
+- set-group-ID bits for groups other than root's (`ssh-agent`, `chage`, `wall`, `unix_chkpwd`,
+  /var/mail, /var/local), for a layer's files belong to root, and file capabilities (`ping`);
 - locales other than C.UTF-8 (the package `locales` brings only their sources);
-- services, init scripts and timers, logs, PAM's common files, debconf's database, backups of
-  passwd and group, `/etc/hostname`, `/etc/resolv.conf`, apt's sources.
+- diversions (dpkg-divert): dash's of /bin/sh is not recorded; of two packages that bring one file,
+  the later by name counts;
+- services, init scripts and timers, empty logs, debconf's database and pam-auth-update's, apt's
+  list of what came by itself and its sources, byte-for-byte comments in generated configuration
+  (`ca-certificates.conf`), backups of passwd and group, `/etc/hostname`, `/etc/resolv.conf`.
 """
 
 from __future__ import annotations
