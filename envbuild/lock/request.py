@@ -74,13 +74,17 @@ def _virtual_packages(machine: VirtualPackages) -> object:
 
 
 def _pip(pip: Pip) -> object:
+    """Return the section's value; what came later counts only where a spec has it."""
+    later = {
+        "build-from-source": _unordered(pip.build_from_source, normalise_name),
+        "local": _unordered(pip.local, str.strip),
+    }
     return {
         "dependencies": _unordered(pip.dependencies, _requirement),
         "index-url": None if pip.index_url is None else _address(pip.index_url),
         "extra-index-urls": [_address(url) for url in pip.extra_index_urls],
         "resolver": pip.resolver,
-        "build-from-source": _unordered(pip.build_from_source, normalise_name),
-        "local": _unordered(pip.local, str.strip),
+        **{key: value for key, value in later.items() if value},
     }
 
 

@@ -62,7 +62,7 @@ def _backwards(lock: Lock) -> Lock:
             sources=part.sources[::-1],
             trees=part.trees[::-1],
             build=part.build[::-1],
-        )  # fmt: skip
+        )
         for key, part in table(lock.platforms).items()
     }
     return Lock(
