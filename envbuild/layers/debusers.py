@@ -44,9 +44,16 @@ def find_declared(tree: Tree) -> Iterator[Wish]:
     for name in tree.names(_FOLDER):
         text = (tree.read(f"{_FOLDER}/{name}") or b"").decode(errors="replace")
         for line in text.splitlines():
-            words = shlex.split(line, comments=True) if name.endswith(".conf") else []
+            words = _split(line) if name.endswith(".conf") else []
             if len(words) >= 2 and words[0].rstrip("!") in {"u", "g"} and "%" not in words[1]:
                 yield _declare([*words, "-", "-", "-", "-"])
+
+
+def _split(line: str) -> list[str]:
+    try:
+        return shlex.split(line, comments=True)
+    except ValueError:
+        return []  # systemd-sysusers passes over such a line, too
 
 
 def _declare(words: Sequence[str]) -> Wish:

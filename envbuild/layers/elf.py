@@ -49,7 +49,7 @@ def read_library(entry: Entry) -> Library | None:
     Only the parts that matter are kept in memory, however big the library is.
     """
     head = _read(entry, 0, 64)
-    if len(head) < 52 or head[:4] != b"\x7fELF" or head[5] != 1:
+    if len(head) < 64 or head[:4] != b"\x7fELF" or head[5] != 1:
         return None
     kind, machine = struct.unpack_from("<HH", head, 16)
     flags = _FLAGS.get((machine, head[4]))

@@ -165,6 +165,7 @@ g  gamma  -
 g  audio  -
 m  alpha  gamma
 u  x%i    -
+u  broken "not closed
 """
 
 

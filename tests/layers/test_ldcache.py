@@ -161,6 +161,18 @@ def test_an_include_that_includes_itself_ends() -> None:
     assert row.path == "/opt/lib/liba.so"
 
 
+@given(st.integers(0, 300), st.binary(max_size=12), st.integers(0, 400))
+def test_damaged_libraries_are_no_libraries_or_have_no_name(
+    place: int, damage: bytes, size: int
+) -> None:
+    data = make_library("liba.so.1")
+    damaged = (data[:place] + damage + data[place + len(damage) :])[:size]
+    rows, links = plan_cache(Tree([[*CONF, file(f"{LIB}/liba.so.1", damaged)]]))
+    assert len(rows) <= 1
+    assert len(render_cache(rows)) > 48
+    assert all(entry.kind == "symlink" for entry in links)
+
+
 _NAMES = st.text(alphabet="ab.109", max_size=6)
 
 
