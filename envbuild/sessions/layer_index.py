@@ -39,7 +39,7 @@ def run(context: Context) -> None:
             index = open_index(site, repository)
             if index is None:
                 raise SpecError(
-                    "layer-index.off",
+                    "image.index-off",
                     "this repository's settings say that there is no layer index",
                     hint="leave out `layer-index = false` under `[tool.envbuild]`",
                 )
