@@ -84,12 +84,23 @@ def plan_recipe(
 def _find_compiler(spec: EnvSpec, lock: PlatformLock, interpreter: str) -> str:
     """Return the full version of the Python that compiles, "" where there is none or none wanted.
 
-    Of a base image's own Python often only the minor version is known, and then what it would
-    compile is not certain: such an image goes without.
+    A base image's own Python is only asked where the spec says so: it is in no lock, and the
+    machine that builds may not have it. Where only its minor version is known, what it would
+    compile is not certain, and the image goes without.
     """
-    has_python = interpreter or any(package.name == "python" for package in lock.conda)
+    from_conda = any(package.name == "python" for package in lock.conda)
+    from_debian = interpreter == f"/usr/bin/python{lock.python_minor}" and _has_debian(lock)
+    locked = from_conda or from_debian
+    wanted = locked if spec.image.bytecode is None else spec.image.bytecode
     certain = lock.python.count(".") > 1
-    return lock.python if spec.image.bytecode and has_python and certain else ""
+    return lock.python if wanted and certain and (from_conda or interpreter) else ""
+
+
+def _has_debian(lock: PlatformLock) -> bool:
+    """Return whether Debian's packages bring Python."""
+    minor = lock.python_minor
+    names = {f"python{minor}", f"python{minor}-minimal"}
+    return any(package.name in names for package in lock.debian)
 
 
 def _plan_base(spec: EnvSpec, lock: PlatformLock) -> Base:
@@ -126,13 +137,13 @@ def _find_interpreter(spec: EnvSpec, lock: PlatformLock) -> str:
         return ""
     if named:
         return named
-    minor = lock.python_minor
-    if {package.name for package in lock.debian} & {f"python{minor}", f"python{minor}-minimal"}:
-        return f"/usr/bin/python{minor}"
+    if _has_debian(lock):
+        return f"/usr/bin/python{lock.python_minor}"
     if lock.wheels:
         raise SpecError(
             "identity.no-python",
-            f"nothing brings Python {minor} for `{lock.platform}`, which its wheels need",
+            f"nothing brings Python {lock.python_minor} for `{lock.platform}`, "
+            "which its wheels need",
             hint="name the base image's own in `image.interpreter`, or take conda's with a "
             "`[conda]` table",
         )

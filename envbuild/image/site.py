@@ -23,7 +23,8 @@ class Site:
     """Everything around a recipe that must not matter to what comes out.
 
     With `fresh`, nothing that was made before is used again: no layer of the cache, none of the
-    registry, no byte code. With `verbose`, each piece of work is noted as it is done.
+    registry, no byte code. With `verbose`, each piece of work is noted as it is done. With
+    `thorough`, a layer that can't be made doesn't end the making of the others.
     """
 
     cache: Cache
@@ -31,6 +32,7 @@ class Site:
     progress: Progress
     fresh: bool = False
     verbose: bool = False
+    thorough: bool = False
 
     def say(self, line: str) -> None:
         """Note a detail, if anybody wants to know."""

@@ -34,49 +34,64 @@ Done = Callable[[LayerJob, Layer, float], None]
 def make_layers(site: Site, jobs: Sequence[LayerJob], *, done: Done) -> None:
     """Make the layers, the biggest first so that none is left alone at the end.
 
-    `done` hears of each as it is finished, from any thread. Raises the first `ImageError`; then
-    and on Ctrl-C all processes are ended and nothing unfinished is left.
+    `done` hears of each as it is finished, from any thread. Raises the first `ImageError`: at
+    once, or with `site.thorough` when all that can be made is made. Then and on Ctrl-C all
+    processes are ended and nothing unfinished is left.
     """
     ordered = sorted(jobs, key=lambda job: job.size, reverse=True)
     count = min(os.cpu_count() or 1, len(ordered))
+    failures: list[EnvbuildError] = []
+
+    def attempt(make: Callable[[LayerJob], Layer], job: LayerJob) -> None:
+        start = time.monotonic()
+        try:
+            layer = make(job)
+        except EnvbuildError as error:
+            if not site.thorough:
+                raise
+            failures.append(error)
+            return
+        done(job, layer, time.monotonic() - start)
+
     if count < 2 or sum(job.size for job in ordered) < _WORTH_IT:
-        _make_here(site, ordered, done)
+        _make_here(site, ordered, attempt)
     else:
-        _make_in_processes(site, ordered, count, done)
+        _make_in_processes(site, ordered, count, attempt)
+    if failures:
+        raise failures[0]
 
 
-def _make_here(site: Site, jobs: Sequence[LayerJob], done: Done) -> None:
+_Attempt = Callable[[Callable[[LayerJob], Layer], LayerJob], None]
+
+
+def _make_here(site: Site, jobs: Sequence[LayerJob], attempt: _Attempt) -> None:
     with Workbench(site.store, site.cache.bytecode, fresh=site.fresh) as bench:
 
         def make(job: LayerJob, check: Callable[[], None]) -> None:
-            start = time.monotonic()
-            done(job, bench.make(job, check), time.monotonic() - start)
+            attempt(lambda job: bench.make(job, check), job)
 
         run_crew(make, jobs, threads=1)
 
 
-def _make_in_processes(site: Site, jobs: Sequence[LayerJob], count: int, done: Done) -> None:
+def _make_in_processes(site: Site, jobs: Sequence[LayerJob], count: int, attempt: _Attempt) -> None:
     argv = [sys.executable, "-P", "-m", "envbuild.image.worker", str(site.store.root),
             str(site.cache.bytecode), *(["fresh"] if site.fresh else [])]  # fmt: skip
     with ExitStack() as stack:
         idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
         for _ in range(count):
             idle.put(stack.enter_context(open_child(argv)))
-
         failures: list[BaseException] = []
 
         def make(job: LayerJob, check: Callable[[], None]) -> None:
             worker = idle.get()
             check()
-            start = time.monotonic()
             try:
-                layer = _ask(worker, job)
+                attempt(lambda job: _ask(worker, job), job)
             except BaseException as error:  # noqa: BLE001 - raised again below
                 failures.append(error)
                 stack.close()  # the others need not finish what nobody wants any more
                 raise failures[0] from None
             idle.put(worker)
-            done(job, layer, time.monotonic() - start)
 
         run_crew(make, jobs, threads=count)
 

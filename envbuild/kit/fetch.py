@@ -81,7 +81,8 @@ def fetch_file(
 
     If it is there with that hash, nothing is done. Else `urls` (http, https or file; `${VAR}` and
     `user:password@` allowed) are tried in order, each several times where that may help. `size`
-    in bytes and the name `shown` are for the progress only. Safe in several threads and processes at once.
+    in bytes and the name `shown` are for the progress only. Safe in several threads and processes
+    at once.
 
     Raises `EnvbuildError`: `fetch.gone` (no place has the file), `fetch.hash-mismatch`,
     `fetch.unauthorised`, `fetch.failed`, `credential.unset`, `disk.full`, `disk.refused`.

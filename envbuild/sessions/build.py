@@ -93,7 +93,10 @@ def _build(context: Context, names: Sequence[str], arguments: argparse.Namespace
         return None if busy else _find_built(context, name, site)
 
     with show_progress() as progress:
-        site = context.make_site(progress, fresh=arguments.no_cache, verbose=arguments.verbose)
+        site = context.make_site(
+            progress, fresh=arguments.no_cache, verbose=arguments.verbose,
+            thorough=arguments.keep_failed,
+        )  # fmt: skip
 
         def work(name: str) -> Built:
             plan = plan_named(context, name, progress)

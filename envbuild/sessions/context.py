@@ -43,13 +43,20 @@ class Context:
     def cache(self) -> Cache:
         return find_cache()
 
-    def make_site(self, progress: Progress, *, fresh: bool = False, verbose: bool = False) -> Site:
-        """Return where images are made; with `fresh`, nothing made before is used again."""
+    def make_site(
+        self,
+        progress: Progress,
+        *,
+        fresh: bool = False,
+        verbose: bool = False,
+        thorough: bool = False,
+    ) -> Site:
+        """Return where images are made; the options are those of `Site`."""
         from envbuild.image.site import Site
 
         return Site(
             cache=self.cache, settings=self.settings, progress=progress, fresh=fresh,
-            verbose=verbose,
+            verbose=verbose, thorough=thorough,
         )  # fmt: skip
 
     @cached_property

@@ -203,10 +203,11 @@ class Image:
         "Whether the base brings Python with all packages itself, and nothing is added to it.",
     ] = False
     bytecode: Annotated[
-        bool,
+        bool | None,
         "Whether the image holds byte code: the first import is quicker, the image a third bigger. "
-        "Where Python's full version isn't locked, there is none.",
-    ] = True
+        "Default: yes, unless the base brings Python; that one has to be on the machine that "
+        "builds, in exactly its version, to compile.",
+    ] = None
     labels: Annotated[Mapping[Annotated[str, LABEL], str], "Labels of the image."] = field(
         default_factory=dict
     )

@@ -119,7 +119,7 @@ def test_another_version_of_the_identity_is_the_only_answer() -> None:
             what="envbuild's list of what counts",
             change="changed",
             before="0",
-            after="1",
+            after="2",
         ),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 
@@ -77,13 +78,24 @@ _SPEC_OUT: dict[str, EnvSpec] = {
 }
 
 
+_SPEC_ELSEWHERE = {
+    "image.interpreter",  # counts where the base brings Python: a test below
+    # What a Dockerfile is built from is digested into the recipe's base (tests/engine).
+    "image.dockerfile",
+    "image.context",
+    "image.build_args",
+    "image.build_secrets",
+    "image.build_target",
+    "image.user_managed",  # counts, but no lock has packages for such an image
+}
+
+
 def test_every_field_of_a_spec_is_decided_on() -> None:
     """Of a spec, only what is baked into the configuration counts beside the lock."""
     names = {f.name for f in fields(EnvSpec)} - {"image"} | {
         f"image.{f.name}" for f in fields(Image)
     }
-    # The interpreter counts where the base brings Python; its own test is below.
-    assert names == {*_SPEC_IN, *_SPEC_OUT, "image.interpreter"}
+    assert names == {*_SPEC_IN, *_SPEC_OUT, *_SPEC_ELSEWHERE}
 
 
 @pytest.mark.parametrize("name", _SPEC_IN)
@@ -98,7 +110,12 @@ def test_with_the_same_lock_the_rest_of_a_spec_does_not_count(name: str) -> None
 
 
 _LOCK_IN = {"platform", "python", "base", "conda", "wheels", "debian"}
-_LOCK_OUT = {"glibc"}  # chose the wheels, and is in no image
+_LOCK_OUT = {
+    "glibc",  # chose the wheels, and is in no image
+    "sources",  # what wheels were built from: the wheels count
+    "build",  # what they were built with
+    "trees",  # the repository's source trees: their wheels count, as the recipe's `local`
+}
 
 
 def test_every_field_of_a_lock_is_decided_on() -> None:
@@ -124,6 +141,30 @@ def test_the_interpreter_is_who_brings_python() -> None:
         "/opt/py/bin/python"
     )
     assert _interpreter("scratch", replace(bare, wheels=())) == ""
+
+
+def test_byte_code_is_that_of_the_python_that_the_lock_brings() -> None:
+    def compiler(lock: PlatformLock, **image: Any) -> str:
+        return plan_recipe(make_spec(image=Image(**image)), lock).bytecode
+
+    of_conda = make_platform()
+    of_debian = make_platform(conda=(), python="3.11.2", debian=(debian("python3.11-minimal"),))
+    of_base = make_platform(conda=(), debian=(), python="3.11.7", base=BASE)
+    base = {"base": "registry.example.com/base:1", "interpreter": "/usr/bin/python3.11"}
+    assert compiler(of_conda) == "3.11.9"
+    assert compiler(of_debian) == "3.11.2"
+    assert compiler(of_conda, bytecode=False) == ""
+    assert compiler(of_base, **base) == ""  # nothing says that the building machine has it
+    assert compiler(of_base, **base, bytecode=True) == "3.11.7"
+    assert compiler(replace(of_base, python="3.11"), **base, bytecode=True) == ""
+
+
+def test_user_managed_counts() -> None:
+    lock = make_platform(conda=(), wheels=(), debian=(), base=BASE)
+    image = Image(base="registry.example.com/base:1", interpreter="/usr/bin/python3")
+    one = plan_recipe(make_spec(image=image), lock)
+    other = plan_recipe(make_spec(image=replace(image, user_managed=True)), lock)
+    assert _digest(one) != _digest(other)
 
 
 def test_wheels_without_a_python_are_refused() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from envbuild.sessions.register import SESSIONS
 from tests.rig.conda_channel import CondaChannel
 from tests.rig.pip_index import PipIndex
 from tests.rig.project import Project
@@ -37,7 +38,7 @@ def test_wrong_arguments_name_the_help(locked: Project) -> None:
     assert "nox -s lock -- --help" in text
 
 
-@pytest.mark.parametrize("session", ["lock", "rebase", "check", "build-env", "train", "smoke", "explain"])
+@pytest.mark.parametrize("session", sorted(SESSIONS))
 def test_every_session_has_help(locked: Project, session: str) -> None:
     assert f"nox -s {session} --" in locked.must("-s", session, "--", "--help").stdout
 
