@@ -8,9 +8,9 @@ from benchmarks.workspace import REQUIREMENTS, Workspace, open_workspace
 __all__ = ["load_base", "measure", "measure_platforms"]
 
 
-def load_base(space: Workspace) -> str:
+def load_base(space: Workspace, *, bytecode: bool = False) -> str:
     """Load an image of the base alone into the engine, for Dockerfiles to stand on."""
-    space.write_environment("bench-base", [])
+    space.write_environment("bench-base", [], bytecode=bytecode)
     space.nox("-s", "lock", "--", "bench-base")
     space.nox("-s", "build-env", "--", "bench-base", "--load")
     log = (space.root / "nox.log").read_text()
@@ -28,12 +28,13 @@ def _measure(space: Workspace, rounds: int, *, bytecode: bool) -> None:
     say("locking, and downloading what both sides need")
     space.write_environment("bench", [*REQUIREMENTS, "tqdm"], bytecode=bytecode)
     space.lock("bench")
-    base = load_base(space)
+    base = load_base(space, bytecode=bytecode)
     context = space.write_context("bench", bytecode=bytecode)
     say(f"{len(list((context / 'wheels').iterdir()))} wheels")
 
     def assemble(_: int) -> Sample:
         space.forget_images()
+        space.nox("-s", "build-env", "--", "bench-base")  # a Dockerfile finds its base there, too
         return space.nox("-s", "build-env", "--", "bench")
 
     def docker(_: int) -> Sample:

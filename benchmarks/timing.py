@@ -22,6 +22,11 @@ class Sample:
     seconds: float
     peak_mb: float
 
+    def and_then(self, other: Sample) -> Sample:
+        """Return both, one after the other."""
+        peak = max(self.peak_mb, other.peak_mb)
+        return Sample(seconds=self.seconds + other.seconds, peak_mb=peak)
+
 
 def say(text: str) -> None:
     """Tell whoever waits what is being done."""

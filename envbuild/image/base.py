@@ -9,8 +9,6 @@ from envbuild.image.config import BaseParts
 from envbuild.image.plan import ImagePlan
 from envbuild.image.site import Site
 from envbuild.oci.descriptor import Descriptor
-from envbuild.oci.reference import parse_reference
-from envbuild.oci.transfer import resolve_image
 from envbuild.spec.platforms import PLATFORMS
 
 __all__ = ["find_base"]
@@ -27,6 +25,9 @@ def find_base(site: Site, plan: ImagePlan) -> BaseParts:
         return _build(site, plan)
     if plan.recipe.base.kind != "image":
         return BaseParts()
+    from envbuild.oci.reference import parse_reference
+    from envbuild.oci.transfer import resolve_image
+
     base = plan.recipe.base
     platform = PLATFORMS[plan.recipe.platform]
     reference = parse_reference(f"{base.reference.partition('@')[0]}@{base.digest}")

@@ -12,7 +12,7 @@ from envbuild.kit.crew import run_crew
 from envbuild.oci.descriptor import Descriptor
 from envbuild.oci.reference import parse_reference
 
-__all__ = ["ensure_blobs", "ensure_whole", "is_reachable", "list_blobs"]
+__all__ = ["ensure_blobs", "ensure_whole", "forget_lost", "is_reachable", "list_blobs"]
 
 _THREADS = 4
 
@@ -37,7 +37,8 @@ def ensure_whole(site: Site, manifest: Descriptor, *, task: str) -> None:
 def ensure_blobs(site: Site, blobs: Iterable[Descriptor], *, task: str) -> None:
     """Make the store have the blobs, from the registries that are known to have them.
 
-    Raises `ImageError` `image.blob-gone` for one that none of them has any more.
+    Raises `ImageError` `image.blob-gone` for one that none of them has any more; which others of
+    `blobs` are gone is known then, too, so that one further build makes all of them.
     """
     missing = [blob for blob in blobs if not site.store.has(blob.digest, blob.size)]
     if not missing:
@@ -55,7 +56,37 @@ def ensure_blobs(site: Site, blobs: Iterable[Descriptor], *, task: str) -> None:
 
         _fetch_blob(site, blob, got)
 
-    run_crew(fetch, sorted(missing, key=lambda b: b.size, reverse=True), threads=_THREADS)
+    try:
+        run_crew(fetch, sorted(missing, key=lambda b: b.size, reverse=True), threads=_THREADS)
+    except ImageError as error:
+        if error.code == "image.blob-gone":
+            forget_lost(site, missing)
+        raise
+
+
+def forget_lost(site: Site, blobs: Iterable[Descriptor]) -> None:
+    """Ask for each blob that isn't in the store who still has it, and forget who hasn't.
+
+    A registry that can't tell is believed to have it.
+    """
+
+    def ask(blob: Descriptor, check: Callable[[], None]) -> None:
+        for name in site.origins.find(blob.digest):
+            check()
+            if not _may_have(site, blob.digest, name):
+                site.origins.forget(blob.digest, name)
+
+    missing = [blob for blob in blobs if not site.store.has(blob.digest, blob.size)]
+    run_crew(ask, missing, threads=_THREADS)
+
+
+def _may_have(site: Site, digest: str, name: str) -> bool:
+    reference = parse_reference(name)
+    try:
+        registry = site.open_registry(reference.registry)
+        return registry.has_blob(reference.repository, digest)
+    except RegistryError as error:
+        return error.code != "registry.not-found"
 
 
 def _fetch_blob(site: Site, blob: Descriptor, got: Callable[[int], None]) -> None:

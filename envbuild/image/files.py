@@ -43,8 +43,12 @@ def fetch_artifacts(
 
     Raises `LockError` for an artifact that is gone or has another hash than the lock says.
     """
-    wheels = [a for a in artifacts if isinstance(a, Wheel)]
+    every = [a for a in artifacts if isinstance(a, Wheel)]
+    there = {a.sha256: file for a in every if (file := _find_wheel(a, supply.cache))}
+    wheels = [wheel for wheel in every if wheel.sha256 not in there]
     others = [a for a in artifacts if not isinstance(a, Wheel)]
+    if not wheels and not others:
+        return there
     arrived: list[str] = []
 
     def fetch(batch: _Batch, _check: Callable[[], None]) -> Mapping[str, Path]:
@@ -60,7 +64,19 @@ def fetch_artifacts(
     remove_abandoned(supply.cache.packages, "*/.*.part")
     batches: list[_Batch] = [*([wheels] if wheels else []), *others]
     found = run_crew(fetch, batches, threads=_DOWNLOADS)
-    return {sha256: path for files in found for sha256, path in files.items()}
+    return there | {sha256: path for files in found for sha256, path in files.items()}
+
+
+def _find_wheel(wheel: Wheel, cache: Cache) -> Path | None:
+    """Return the wheel's file if it is there: it got there whole, with the locked hash.
+
+    What befalls it there is found by the checksums of its members.
+    """
+    file = cache.packages / wheel.sha256 / wheel.filename
+    try:
+        return file if file.stat().st_size == wheel.size else None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 _Batch = list[Wheel] | CondaPackage | DebianPackage

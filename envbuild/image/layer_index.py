@@ -17,7 +17,7 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -125,15 +125,28 @@ class LayerIndex:
         return end is not None and parse_seal(end) == wanted
 
     def publish(
-        self, layers: Iterable[Layer], *, source: str, task: str, again: bool = False
+        self,
+        layers: Iterable[Layer],
+        *,
+        source: str,
+        task: str,
+        again: bool = False,
+        doubted: Container[str] = (),
     ) -> int:
         """List the layers, whose blobs the repository `source` of this registry has.
 
         Returns how many entries are new. Layers that are known to be listed cost nothing, but
-        with `again` nothing is known.
+        with `again` nothing is known, and of the blobs `doubted` the registry is asked.
         """
         origins = self.site.origins
-        new = [x for x in layers if again or self.name not in origins.find(x.blob.digest)]
+
+        def is_listed(layer: Layer) -> bool:
+            digest = layer.blob.digest
+            if again or self.name not in origins.find(digest):
+                return False
+            return digest not in doubted or self._has_entry(layer)
+
+        new = [layer for layer in layers if not is_listed(layer)]
 
         def put(layer: Layer, check: Callable[[], None]) -> None:
             check()
@@ -144,6 +157,9 @@ class LayerIndex:
             self.site.progress.update(task, "listing new layers")
             run_crew(put, new, threads=_THREADS)
         return len(new)
+
+    def _has_entry(self, layer: Layer) -> bool:
+        return self.registry.find_manifest(self.repository, _format_tag(layer.key)) is not None
 
     def _put(self, layer: Layer, source: str) -> None:
         store = self.site.store

@@ -7,9 +7,11 @@ from typing import Literal
 
 from envbuild.errors import RegistryError
 from envbuild.image.assemble import find_layers, plan_jobs
+from envbuild.image.blobs import forget_lost
 from envbuild.image.config import Layer
 from envbuild.image.ensure import find_image, find_source
 from envbuild.image.plan import EnvironmentPlan, ImagePlan
+from envbuild.image.shelf import find_layer
 from envbuild.image.site import Site
 from envbuild.image.work import LayerJob
 from envbuild.kit.places import Cache
@@ -52,23 +54,29 @@ class Preview:
 def preview_environment(site: Site, plan: EnvironmentPlan, *, push: bool) -> Preview:
     """Return what `build-env`, or with `push` `build-env -- --push`, would do.
 
-    Asks the registry, and raises `RegistryError` where it can't tell what it has.
+    With a fresh site, every layer is made. Asks the registry, and raises `RegistryError` where it
+    can't tell what it has.
     """
     lacks = _Lacks(site, plan) if push and plan.repository is not None else None
     layers: list[LayerPreview] = []
     artifacts: dict[str, Artifact] = {}
+    made: set[str] = set()
     for image in plan.images:
         jobs = plan_jobs(image.recipe)
+        forget_lost(site, [x.blob for j in jobs if (x := find_layer(site, j.key, j.title))])
         known, _ = find_layers(jobs, find_source(site, image).index, site, task=plan.name)
         for job in jobs:
             layer = known.get(job.key)
+            if layer is None and job.key in made:
+                continue  # of packages that are the same on several platforms
             layers.append(_preview(site, image, job, layer, lacks))
             if layer is None:
+                made.add(job.key)
                 artifacts |= {artifact.sha256: artifact for artifact in job.artifacts}
     missing = [a for a in artifacts.values() if not _is_fetched(a, site.cache)]
     there = lacks.has_image() if lacks else all(find_image(site, i) for i in plan.images)
     return Preview(
-        done=there,
+        done=there and not site.fresh,
         layers=tuple(layers),
         packages=len(missing),
         fetch=sum(artifact.size for artifact in missing),
@@ -90,11 +98,13 @@ class _Lacks:
     def has_blob(self, layer: Layer) -> bool:
         """Return whether the blob needn't be sent: it is there, or can be mounted."""
         digest = layer.blob.digest
-        host = f"{self._reference.registry}/"
-        if any(name.startswith(host) for name in self._site.origins.find(digest)):
-            return True
+        places = map(parse_reference, self._site.origins.find(digest))
+        near = [p.repository for p in places if p.registry == self._reference.registry]
+        return any(self._has(name, digest) for name in (*near, self._reference.repository))
+
+    def _has(self, repository: str, digest: str) -> bool:
         try:
-            return self._registry.has_blob(self._reference.repository, digest)
+            return self._registry.has_blob(repository, digest)
         except RegistryError as error:
             if error.code == "registry.not-found":
                 return False
@@ -106,7 +116,8 @@ def _preview(
 ) -> LayerPreview:
     if layer is None:
         action: Literal["here", "registry", "make"] = "make"
-        size, push = job.size, job.size if lacks else 0
+        size = job.size if job.kind == "packages" else 0  # what comes of all is little
+        push = size if lacks else 0
     else:
         blob = layer.blob
         action = "here" if site.store.has(blob.digest, blob.size) else "registry"

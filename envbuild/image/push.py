@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envbuild.errors import ImageError, RegistryError
-from envbuild.image.blobs import ensure_blobs, list_blobs
+from envbuild.image.blobs import ensure_blobs, forget_lost, list_blobs
 from envbuild.image.config import DIGEST_LABEL, KEY
 from envbuild.image.ensure import Ensured, ensure_environment, find_environment
 from envbuild.image.plan import EnvironmentPlan
@@ -40,8 +40,8 @@ class Pushed:
 def ensure_pushed(site: Site, plan: EnvironmentPlan) -> Pushed:
     """Make sure that the registry has the image; assembles it only if the registry lacks it.
 
-    Raises `RegistryError` where the registry can't tell, and `ImageError` where the tag holds an
-    image of another identity.
+    With a fresh site it is assembled and compared all the same. Raises `RegistryError` where the
+    registry can't tell, and `ImageError` where the tag holds an image of another identity.
     """
     if plan.repository is None:
         raise RegistryError(
@@ -55,8 +55,15 @@ def ensure_pushed(site: Site, plan: EnvironmentPlan) -> Pushed:
     remote = registry.find_manifest(reference.repository, reference.target)
     if remote is not None:
         _check_identity(site, plan, registry, reference, remote)
-        return Pushed(there=True)
-    return _push(site, plan, registry, reference)
+        if not site.fresh:
+            return Pushed(there=True)
+    try:
+        return _push(site, plan, registry, reference)
+    except ImageError as error:
+        # What this machine knew of registries was of yesterday: they have lost layers since.
+        if error.code != "image.blob-gone":
+            raise
+        return _push(site, plan, registry, reference)
 
 
 def _check_identity(
@@ -85,19 +92,28 @@ def _push(site: Site, plan: EnvironmentPlan, registry: Registry, reference: Refe
 
     ensured = ensure_environment(site, plan)
     blobs = _list_all(site, ensured.manifest)
+
+    def fetch(blob: Descriptor) -> None:
+        try:
+            ensure_blobs(site, [blob], task=plan.name)
+        except ImageError as error:
+            if error.code == "image.blob-gone":
+                forget_lost(site, blobs)  # so that one further build makes all of them
+            raise
+
     report = push_image(
         site.store,
         ensured.manifest,
         reference,
         registry,
         known={blob.digest: site.origins.find(blob.digest) for blob in blobs},
-        fetch=lambda blob: ensure_blobs(site, [blob], task=plan.name),
+        fetch=fetch,
         progress=site.progress,
         task=plan.name,
     )
     for blob in blobs:
         site.origins.remember(blob.digest, reference.name)
-    listed = _publish(site, plan, ensured.manifest, reference)
+    listed = _publish(site, plan, ensured.manifest, reference, report.sent)
     return Pushed(
         there=False,
         sent=report.blobs_sent,
@@ -121,8 +137,17 @@ def _list_children(site: Site, manifest: Descriptor) -> list[Descriptor]:
     return [Descriptor.from_json(child) for child in index["manifests"]]
 
 
-def _publish(site: Site, plan: EnvironmentPlan, manifest: Descriptor, reference: Reference) -> int:
-    """List the image's layers in the layer index; that it can't be done is only noted."""
+def _publish(
+    site: Site,
+    plan: EnvironmentPlan,
+    manifest: Descriptor,
+    reference: Reference,
+    sent: frozenset[str],
+) -> int:
+    """List the image's layers in the layer index; that it can't be done is only noted.
+
+    That one of `sent` was listed before is not believed: the registry didn't have it.
+    """
     from envbuild.image.layer_index import open_index
     from envbuild.image.shelf import find_layer
 
@@ -137,7 +162,9 @@ def _publish(site: Site, plan: EnvironmentPlan, manifest: Descriptor, reference:
         and (layer := find_layer(site, key, ""))
     }
     try:
-        return index.publish(keys.values(), source=reference.repository, task=plan.name)
+        return index.publish(
+            keys.values(), source=reference.repository, task=plan.name, doubted=sent
+        )
     except RegistryError as error:
         site.progress.note(f"layers are not listed in `{index.name}`: {error.message}")
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import IO, Final
 
 __all__ = ["atomic_folder", "atomic_writer", "exclusive", "remove_abandoned", "write_atomic"]
+
+_PAUSE: Final = 0.05
+"""Seconds between two attempts to get a lock that somebody else holds."""
 
 _ABANDONED: Final = 24 * 3600
 """Seconds after which something unfinished has lost the process that wrote it."""
@@ -93,17 +97,24 @@ def exclusive(path: Path, *, waiting: Callable[[], object] | None = None) -> Ite
 
     `waiting` is called once if somebody else holds it.
     """
-    import filelock
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path, thread_local=False)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        if waiting is not None:
-            waiting()
-        lock.acquire()
-    try:
+        if not _take(handle):
+            if waiting is not None:
+                waiting()
+            # Asked now and then, for a thread that sleeps in the kernel hears of no Ctrl-C.
+            while not _take(handle):
+                time.sleep(_PAUSE)
         yield
     finally:
-        lock.release()
+        os.close(handle)  # which gives the lock back
+
+
+def _take(handle: int) -> bool:
+    """Return whether the lock is ours now; an open file has it, so threads exclude each other."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

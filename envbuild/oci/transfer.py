@@ -33,12 +33,16 @@ _CHEAP: Final = 16 << 10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PushReport:
-    """What a push did; `blobs_mounted` came from another repository of the same registry."""
+    """What a push did; `blobs_mounted` came from another repository of the same registry.
+
+    `sent` are the digests of the blobs that were sent.
+    """
 
     blobs_sent: int = 0
     blobs_there: int = 0
     bytes_sent: int = 0
     blobs_mounted: int = 0
+    sent: frozenset[str] = frozenset()
 
 
 def push_image(
@@ -81,6 +85,7 @@ def push_image(
         blobs_there=states.count("there"),
         bytes_sent=sum(blob.size for blob, _ in lacking),
         blobs_mounted=states.count("mounted"),
+        sent=frozenset(blob.digest for blob, _ in lacking),
     )
 
 

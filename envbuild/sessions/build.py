@@ -24,7 +24,6 @@ from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import show_progress
 from envbuild.sessions.many import run_many
 from envbuild.sessions.plans import find_platform, plan_named
-from envbuild.sessions.preview import preview
 
 __all__ = ["Built", "build_one", "run"]
 
@@ -48,7 +47,11 @@ def run(context: Context) -> None:
     if arguments.dockerfile:
         _print_dockerfiles(context, names)
     elif arguments.plan:
-        preview(context, names, push=arguments.push, as_json=arguments.json)
+        from envbuild.sessions.preview import preview
+
+        preview(
+            context, names, push=arguments.push, fresh=arguments.no_cache, as_json=arguments.json
+        )
     else:
         _build(context, names, arguments)
 

@@ -81,7 +81,7 @@ def _describe(error: OSError) -> str | None:
     return None
 
 
-_TALKATIVE = ("asyncio", "docker", "filelock", "urllib3")
+_TALKATIVE = ("asyncio", "docker", "urllib3")
 """Libraries whose debugging messages Nox would show: it lets every logger through."""
 
 _PIPE_CODE = 141

@@ -19,9 +19,11 @@ _WIDTH = 70
 _WORDS = {"here": "reused", "registry": "reused, in the registry", "make": "made"}
 
 
-def preview(context: Context, names: Sequence[str], *, push: bool, as_json: bool) -> None:
+def preview(
+    context: Context, names: Sequence[str], *, push: bool, fresh: bool, as_json: bool
+) -> None:
     """Print, for each environment, its layers and what would be fetched, made and pushed."""
-    site = context.make_site(Silent())
+    site = context.make_site(Silent(), fresh=fresh)
     found = {}
     for name in names:
         plan = plan_named(context, name)
