@@ -23,6 +23,7 @@ from envbuild.image.config import (
     render_manifest,
 )
 from envbuild.image.layer_index import LayerIndex
+from envbuild.image.listing import check_overlaps
 from envbuild.image.shelf import find_layer, remember_layer
 from envbuild.image.site import Site
 from envbuild.image.work import LayerJob
@@ -87,6 +88,8 @@ def assemble_image(
         ready = _prepare(missing, source)
         clock.lap("fetching packages")
         known |= _make(ready, site, task)
+        for line in check_overlaps(site.cache.listings, [job.key for job in jobs]):
+            site.progress.note(f"{task}: {line}")
         clock.lap("making layers")
     layers = tuple(known[job.key] for job in jobs)
     if recipe.link_scripts == "run":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import Literal, Self
 
 from envbuild.identity.recipe import Recipe
 from envbuild.image.config import LAYER_TYPES, Content, Layer
+from envbuild.image.listing import list_files, write_listing
+from envbuild.kit.places import Cache
 from envbuild.layers.bytecode import compile_entries, find_sources
 from envbuild.layers.compiler import Compiler
 from envbuild.layers.conda import LinkPolicy, read_conda, read_history
@@ -60,12 +62,13 @@ class LayerJob:
 class Workbench:
     """Makes layers one after another; keeps the compiling Python alive between them.
 
-    Layers go into `store`; byte code is kept in the folder `packs`, or with `fresh` made anew.
+    Layers go into the store of `cache`; byte code is kept there, or with `fresh` made anew.
     """
 
-    def __init__(self, store: Store, packs: Path, *, fresh: bool = False) -> None:
-        self._store = store
-        self._packs = packs
+    def __init__(self, cache: Cache, *, fresh: bool = False) -> None:
+        self._store = Store(cache.store)
+        self._packs = cache.bytecode
+        self._listings = cache.listings
         self._fresh = fresh
         self._open = ExitStack()
         self._compilers: dict[tuple[str, ...], Compiler] = {}
@@ -88,6 +91,7 @@ class Workbench:
         """
         groups, contents = self._read(job)
         order = order_groups(job.artifacts, groups) if contents else range(len(groups))
+        self._list(job, [(job.artifacts[n], groups[n]) for n in order] if contents else [])
         names = [job.artifacts[number].name for number in order] if contents else []
         planned = plan_entries([groups[number] for number in order], names=names)
         entries = split_entries(planned, part=job.part, parts=job.parts)
@@ -135,6 +139,12 @@ class Workbench:
             user = recipe.settings.user
             return [read_finish(groups, base=recipe.base.kind, user=user)], ()
         return groups, tuple(contents)
+
+    def _list(self, job: LayerJob, groups: Sequence[tuple[Artifact, Sequence[Entry]]]) -> None:
+        """Keep what the packages bring, apart from Debian's: dpkg lets no two bring one path."""
+        files = [(a, list_files(g)) for a, g in groups if not isinstance(a, DebianPackage)]
+        if files:
+            write_listing(self._listings, job.key, files)
 
     def _compile(
         self, job: LayerJob, artifact: Artifact, entries: tuple[Entry, ...]

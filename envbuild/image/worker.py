@@ -1,4 +1,4 @@
-"""A worker process, `python -m envbuild.image.worker STORE PACKS [fresh]`: makes layers.
+"""A worker process, `python -m envbuild.image.worker CACHE [fresh]`: makes layers.
 
 Jobs come in and layers go out as length-prefixed pickles; both ends are this very program. It ends
 when its stdin does, so it outlives its parent by no more than a moment, and cleans up on SIGTERM.
@@ -18,7 +18,7 @@ from typing import IO, Any, Final, NoReturn
 
 from envbuild.errors import EnvbuildError
 from envbuild.image.work import LayerJob, Workbench
-from envbuild.oci.store import Store
+from envbuild.kit.places import Cache
 
 __all__ = ["read_message", "write_message"]
 
@@ -63,12 +63,12 @@ def _leave(_number: int, _frame: object) -> NoReturn:
     raise SystemExit
 
 
-def _main(store: str, packs: str, *how: str) -> None:
+def _main(cache: str, *how: str) -> None:
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     jobs: queue.SimpleQueue[LayerJob] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
-    with Workbench(Store(Path(store)), Path(packs), fresh="fresh" in how) as bench:
+    with Workbench(Cache(root=Path(cache)), fresh="fresh" in how) as bench:
         while True:
             job = jobs.get()
             try:

@@ -65,7 +65,7 @@ _Attempt = Callable[[Callable[[LayerJob], Layer], LayerJob], None]
 
 
 def _make_here(site: Site, jobs: Sequence[LayerJob], attempt: _Attempt) -> None:
-    with Workbench(site.store, site.cache.bytecode, fresh=site.fresh) as bench:
+    with Workbench(site.cache, fresh=site.fresh) as bench:
 
         def make(job: LayerJob, check: Callable[[], None]) -> None:
             attempt(lambda job: bench.make(job, check), job)
@@ -74,8 +74,8 @@ def _make_here(site: Site, jobs: Sequence[LayerJob], attempt: _Attempt) -> None:
 
 
 def _make_in_processes(site: Site, jobs: Sequence[LayerJob], count: int, attempt: _Attempt) -> None:
-    argv = [sys.executable, "-P", "-m", "envbuild.image.worker", str(site.store.root),
-            str(site.cache.bytecode), *(["fresh"] if site.fresh else [])]  # fmt: skip
+    argv = [sys.executable, "-P", "-m", "envbuild.image.worker", str(site.cache.root)]
+    argv += ["fresh"] if site.fresh else []
     with ExitStack() as stack:
         idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
         for _ in range(count):

@@ -36,6 +36,11 @@ class Cache:
         return self.root / "interpreters"
 
     @property
+    def listings(self) -> Path:
+        """What the packages of layers bring, by the layers' keys."""
+        return self.root / "listings"
+
+    @property
     def origins(self) -> Path:
         """In which repositories of registries a blob is known to be."""
         return self.root / "origins"
