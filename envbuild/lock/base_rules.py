@@ -17,6 +17,8 @@ __all__ = ["check_base", "check_bases", "find_base_glibc", "is_python_known"]
 _MANYLINUX: Final = re.compile(r"manylinux_2_(\d+)_|manylinux(1|2010|2014)_")
 _LEGACY: Final = {"1": 5, "2010": 12, "2014": 17}
 """glibc 2.N that the names of before PEP 600 stand for."""
+_SHELLS: Final = frozenset({"sh", "ash", "bash", "busybox", "dash", "env", "ksh", "zsh"})
+"""Programs that bases have, and that somebody may name in place of a Python."""
 
 
 def check_bases(spec: EnvSpec, lock: Lock) -> None:
@@ -81,6 +83,14 @@ def _check_interpreter(spec: EnvSpec, part: PlatformLock, facts: BaseFacts) -> N
             "base.interpreter",
             f"`{base}` has no program `{path}` for `{part.platform}`; "
             + (f"its Pythons are {_join(there)}" if there else "it has no Python at all"),
+            hint=f'write `interpreter = "{fitting[0]}"` under `[image]`'
+            if fitting
+            else f"choose a base with Python {wanted}, or add a table `[conda]`, which brings one",
+        )
+    if not version and path.rpartition("/")[2] in _SHELLS:
+        raise LockError(
+            "base.interpreter",
+            f"`{path}` of `{base}` is a shell, not a Python, for `{part.platform}`",
             hint=f'write `interpreter = "{fitting[0]}"` under `[image]`'
             if fitting
             else f"choose a base with Python {wanted}, or add a table `[conda]`, which brings one",

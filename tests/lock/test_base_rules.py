@@ -70,6 +70,14 @@ def test_a_python_of_another_minor_is_refused(version: str) -> None:
     assert 'python = "3.12.*"' in str(error.hint)
 
 
+def test_a_shell_is_no_interpreter() -> None:
+    spec = replace(PIP, image=replace(PIP.image, interpreter="/bin/sh"))
+    error = _refusal(spec, _part(_base(pythons=(("/bin/sh", ""), (PYTHON, "3.11.9")))))
+    assert error.code == "base.interpreter"
+    assert "is a shell" in error.message
+    assert error.hint == f'write `interpreter = "{PYTHON}"` under `[image]`'
+
+
 def test_a_python_of_unknown_version_is_taken() -> None:
     check_base(PIP, _part(_base(pythons=((PYTHON, ""),))))
 
