@@ -17,7 +17,7 @@ __all__ = ["check_base", "check_bases", "find_base_glibc", "is_python_known"]
 _MANYLINUX: Final = re.compile(r"manylinux_2_(\d+)_|manylinux(1|2010|2014)_")
 _LEGACY: Final = {"1": 5, "2010": 12, "2014": 17}
 """glibc 2.N that the names of before PEP 600 stand for."""
-_SHELLS: Final = frozenset({"sh", "ash", "bash", "busybox", "dash", "env", "ksh", "zsh"})
+_SHELLS: Final = frozenset({"sh", "ash", "bash", "busybox", "dash", "ksh", "zsh"})
 """Programs that bases have, and that somebody may name in place of a Python."""
 
 
