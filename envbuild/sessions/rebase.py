@@ -37,5 +37,11 @@ def run(context: Context) -> None:
 def _refresh(context: Context, name: str, progress: Progress) -> tuple[Change, ...]:
     """Lock the base anew; a lock that is stale for other reasons is not touched."""
     lock = load_lock(context.repository.lock_folder(name), name=name, cache=context.cache)
-    check_not_stale(context.load(name), lock, name=name, root=context.root)
+    spec = context.load(name)
+    check_not_stale(spec, lock, name=name, root=context.root)
+    if spec.image.dockerfile is not None:
+        progress.note(
+            f"{name}: its base is what its Dockerfile says, and stays; to move it, name the newest "
+            "image in `FROM`, best by its digest"
+        )
     return lock_one(context, name, Upgrade(base=True), progress)
