@@ -159,7 +159,9 @@ def render_environment(recipe: Recipe, inherited: Sequence[str]) -> list[str]:
     if not recipe.managed:
         return list(inherited) or [f"PATH={_PATH}", "LANG=C.UTF-8"]
     table = dict(item.split("=", 1) for item in inherited if "=" in item)
-    table["PATH"] = f"{recipe.prefix}/bin:{table.get('PATH', _PATH)}"
+    own = f"{recipe.prefix}/bin"
+    others = [folder for folder in table.get("PATH", _PATH).split(":") if folder != own]
+    table["PATH"] = ":".join([own, *others])
     table.setdefault("LANG", "C.UTF-8")
     table["VIRTUAL_ENV" if recipe.interpreter else "CONDA_PREFIX"] = recipe.prefix
     return [f"{name}={value}" for name, value in table.items()]

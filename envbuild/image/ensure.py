@@ -29,20 +29,16 @@ __all__ = ["Ensured", "ensure_environment", "ensure_image", "find_environment", 
 class Ensured:
     """An image, or the index of several, that is there now, and what it took.
 
-    Of envbuild's own layers `made` are new, and `listed` came out of a registry's index; both 0
-    where nothing had to be done. `seconds` is the time of each step.
+    Of envbuild's own `layers`, `made` are new, and `listed` came out of a registry's index; all 0
+    where nothing had to be done (`was_there`). `seconds` is the time of each step.
     """
 
     manifest: Descriptor
+    was_there: bool = False
     layers: int = 0
     made: int = 0
     listed: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def was_there(self) -> bool:
-        """True if nothing had to be done."""
-        return not self.layers
 
 
 def find_image(site: Site, plan: ImagePlan) -> Descriptor | None:
@@ -75,7 +71,7 @@ def ensure_environment(site: Site, plan: EnvironmentPlan) -> Ensured:
     """Return the environment's image on all of its platforms, assembled where it is not there."""
     found = None if site.fresh else find_environment(site, plan)
     if found is not None:
-        return Ensured(manifest=found)
+        return Ensured(manifest=found, was_there=True)
     parts = [ensure_image(site, image) for image in plan.images]
     if len(parts) == 1:
         return parts[0]
@@ -107,7 +103,7 @@ def ensure_image(site: Site, plan: ImagePlan) -> Ensured:
     """Return one platform's image, assembled where it is not there."""
     found = None if site.fresh else find_image(site, plan)
     if found is not None:
-        return Ensured(manifest=found)
+        return Ensured(manifest=found, was_there=True)
     lock = site.cache.root / "building" / f"{plan.digest.removeprefix('sha256:')}.lock"
 
     def say() -> None:
@@ -116,7 +112,7 @@ def ensure_image(site: Site, plan: ImagePlan) -> Ensured:
     with exclusive(lock, waiting=say):
         found = None if site.fresh else find_image(site, plan)
         if found is not None:
-            return Ensured(manifest=found)
+            return Ensured(manifest=found, was_there=True)
         return _assemble(site, plan)
 
 
@@ -136,7 +132,7 @@ def _assemble(site: Site, plan: ImagePlan) -> Ensured:
     site.store.name(plan.own_reference, done.manifest)
     return Ensured(
         manifest=done.manifest,
-        layers=len(done.layers) + 1,
+        layers=len(done.layers),
         made=done.made,
         listed=done.listed,
         seconds=done.seconds,
