@@ -60,18 +60,18 @@ def preview_environment(site: Site, plan: EnvironmentPlan, *, push: bool) -> Pre
     lacks = _Lacks(site, plan) if push and plan.repository is not None else None
     layers: list[LayerPreview] = []
     artifacts: dict[str, Artifact] = {}
-    made: set[str] = set()
+    seen: set[str] = set()
     for image in plan.images:
         jobs = plan_jobs(image.recipe)
         forget_lost(site, [x.blob for j in jobs if (x := find_layer(site, j.key, j.title))])
         known, _ = find_layers(jobs, find_source(site, image).index, site, task=plan.name)
         for job in jobs:
             layer = known.get(job.key)
-            if layer is None and job.key in made:
+            if job.key in seen:
                 continue  # of packages that are the same on several platforms
+            seen.add(job.key)
             layers.append(_preview(site, image, job, layer, lacks))
             if layer is None:
-                made.add(job.key)
                 artifacts |= {artifact.sha256: artifact for artifact in job.artifacts}
     missing = [a for a in artifacts.values() if not _is_fetched(a, site.cache)]
     there = lacks.has_image() if lacks else all(find_image(site, i) for i in plan.images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -173,6 +174,51 @@ def test_verified_layers_are_read_in_full(pushed: Project, tmp_path: Path) -> No
     for path in store.iterdir():
         assert digest_bytes(path.read_bytes()) == f"sha256:{path.name}"
     assert sum(path.stat().st_size > 50_000 for path in store.iterdir()) > 0
+
+
+def _lose(project: Project, registry: RunningRegistry) -> None:
+    """Have the registry lose all that the project pushed there, behind everybody's back."""
+    path = project.variables["ENVBUILD_REPOSITORY"].partition("/")[2]
+    (found,) = registry.root.rglob(path)
+    shutil.rmtree(found)
+
+
+def _plan(project: Project) -> dict[str, Any]:
+    text = project.must("-s", "build-env", "--", "demo", "--plan", "--push", "--json").stdout
+    (plan,) = json.loads(text[text.index("[\n") :])
+    found: dict[str, Any] = plan
+    return found
+
+
+def test_what_a_registry_lost_is_sent_and_listed_again(
+    pushed: Project, registry: RunningRegistry, tmp_path: Path
+) -> None:
+    _lose(pushed, registry)
+    planned = _plan(pushed)["push"]
+    assert planned > 0
+    assert "pushed" in pushed.build("demo", "--push")["outcome"]
+    assert "0 of" in _elsewhere(pushed, tmp_path).build("demo")["outcome"]
+
+
+def test_layers_that_only_a_registry_had_are_made_anew_when_it_lost_them(
+    pushed: Project, registry: RunningRegistry, tmp_path: Path
+) -> None:
+    other = _elsewhere(pushed, tmp_path)
+    first = other.build("demo")
+    assert "0 of" in first["outcome"]
+    _lose(pushed, registry)
+    assert {layer["action"] for layer in _plan(other)["layers"]} == {"make"}
+    again = other.build("demo", "--push")
+    assert again["manifest"] == first["manifest"]
+    assert _list_entries(other)
+
+
+def test_without_the_cache_an_image_that_is_pushed_is_made_and_compared(pushed: Project) -> None:
+    text = pushed.must("-s", "build-env", "--", "demo", "--push", "--no-cache", "--plan").stdout
+    assert "nothing to do" not in text
+    outcome = pushed.build("demo", "--push", "--no-cache")["outcome"]
+    assert "layers made" in outcome
+    assert "pushed 0 blobs" in outcome
 
 
 def test_an_index_that_cannot_be_asked_is_no_reason_not_to_build(image_project: Project) -> None:
