@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from envbuild.errors import ImageError
 from envbuild.image.config import DIFF_ID, KEY, PLAIN_SIZE, Content
-from envbuild.image.ensure import find_image
+from envbuild.image.ensure import find_environment, find_image
 from envbuild.image.layer_index import LayerIndex, open_index
 from envbuild.image.plan import EnvironmentPlan, ImagePlan
 from envbuild.image.shelf import find_layer
@@ -18,7 +18,7 @@ from envbuild.oci.descriptor import Descriptor
 from envbuild.oci.reference import parse_reference
 from envbuild.spec.platforms import PLATFORMS
 
-__all__ = ["ImageReport", "LayerReport", "describe_platform"]
+__all__ = ["ImageReport", "LayerReport", "describe_platform", "find_manifest"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +61,23 @@ def describe_platform(site: Site, plan: EnvironmentPlan, image: ImagePlan) -> Im
         config = site.store.read(manifest["config"]["digest"])
         return _report(site, image, "here", local.digest, manifest, config)
     return _describe_remote(site, plan, image)
+
+
+def find_manifest(site: Site, plan: EnvironmentPlan) -> str:
+    """Return the digest by which the whole environment's image is pulled; "" if nobody has it.
+
+    For several platforms that is the index's. Raises `RegistryError` where the registry can't
+    tell.
+    """
+    local = find_environment(site, plan)
+    if local is not None:
+        return local.digest
+    if plan.repository is None:
+        return ""
+    reference = parse_reference(plan.reference)
+    registry = site.open_registry(reference.registry)
+    remote = registry.find_manifest(reference.repository, reference.target)
+    return remote.digest if remote is not None else ""
 
 
 def _describe_remote(site: Site, plan: EnvironmentPlan, image: ImagePlan) -> ImageReport:

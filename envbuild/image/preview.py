@@ -25,8 +25,9 @@ __all__ = ["LayerPreview", "Preview", "preview_environment"]
 class LayerPreview:
     """One layer: whether it is on this machine, only in a registry, or to be made.
 
-    `size` is the blob's in bytes; of a layer that is to be made, that of its archives, which is
-    about the same. `push` is what would be sent of it.
+    `size` is the blob's in bytes; of a layer that is to be made, that of its archives: the blob
+    will be bigger where these are packed by xz, or where byte code is made. `push` is what would
+    be sent of it.
     """
 
     platform: str

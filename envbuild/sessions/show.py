@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from envbuild.errors import ImageError
-from envbuild.image.describe import ImageReport, describe_platform
+from envbuild.image.describe import ImageReport, describe_platform, find_manifest
 from envbuild.image.plan import EnvironmentPlan, ImagePlan, describe_image
 from envbuild.kit.progress import Silent
 from envbuild.lock.files import load_lock
@@ -48,20 +48,27 @@ def run(context: Context) -> None:
     tools = dict(
         load_lock(context.repository.lock_folder(name), name=name, cache=context.cache).tools
     )
+    manifest = find_manifest(site, plan)
     if arguments.json:
-        print(json.dumps(_as_json(plan, reports, tools), indent=2))
+        print(json.dumps(_as_json(plan, manifest, reports, tools), indent=2))
         return
+    if len(plan.images) > 1:
+        print(f"{plan.reference}\nindex of {len(plan.images)} platforms: {manifest}\n")
     for image, report in reports:
         _show(plan, image, report, tools, packages=arguments.packages)
 
 
 def _as_json(
-    plan: EnvironmentPlan, reports: Sequence[tuple[ImagePlan, ImageReport]], tools: dict[str, str]
+    plan: EnvironmentPlan,
+    manifest: str,
+    reports: Sequence[tuple[ImagePlan, ImageReport]],
+    tools: dict[str, str],
 ) -> dict[str, Any]:
     return {
         "environment": plan.name,
         "reference": plan.reference,
         "digest": plan.digest,
+        "manifest": manifest,
         "lock": f"lockfiles/{plan.name}/envbuild.lock",
         "resolved-with": tools,
         "assembled-with": f"envbuild {__version__}",
