@@ -161,7 +161,7 @@ def build_one(
     else:
         ensured = ensure_environment(site, plan)
         parts += _say_ensured(ensured)
-    manifest = ensured.manifest if ensured else None
+    manifest = ensured.manifest if ensured else find_environment(site, plan)
     if load:
         parts.append("loaded" if _load(plan, site) else "engine has it")
     took = time.monotonic() - start

@@ -123,10 +123,13 @@ def test_spec_that_is_no_text_names_the_place(locked: Project) -> None:
     locked.refused("spec.encoding", "-s", "check", "--", "latin")
 
 
-def test_foreign_platform_is_refused_for_building(locked: Project) -> None:
-    locked.write("envs/arm.toml", SPEC.replace("linux-64", "linux-aarch64") + SCRATCH)
+def test_foreign_platform_is_built_but_not_run(locked: Project) -> None:
+    table = '[train]\nscript = "train.py"\n'
+    spec = SPEC.replace("linux-64", "linux-aarch64") + SCRATCH + table
+    locked.write("envs/arm.toml", spec)
     locked.must("-s", "lock", "--", "arm")
-    assert "linux-64" in locked.refused("image.platform", "-s", "build-env", "--", "arm")
+    assert list(locked.build("arm")["platforms"]) == ["linux-aarch64"]
+    assert "linux-64" in locked.refused("image.platform", "-s", "train", "--", "arm")
 
 
 def test_train_without_a_table_says_what_to_add(locked: Project) -> None:
