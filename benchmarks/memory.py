@@ -9,7 +9,7 @@ from pathlib import Path
 
 __all__ = ["Memory", "watch_memory"]
 
-_PAUSE = 0.05
+_PAUSE = 0.2
 """Seconds between two looks; a shorter peak is missed."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shlex
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,9 @@ __all__ = ["ToolExitError", "open_child", "run_tool", "stop_tools"]
 
 GRACE: Final = 3.0
 """Seconds that a child has to end by itself after SIGTERM."""
+
+_BUSY_PAUSES: Final = (0.01, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Seconds between attempts to start a program that is still being written."""
 
 _running: set[subprocess.Popen[Any]] = set()
 _guard = threading.Lock()
@@ -110,15 +115,7 @@ def open_child(
     child: subprocess.Popen[bytes] | None = None
     try:
         with _hold_ctrl_c():
-            child = subprocess.Popen(
-                list(argv),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                env=None if env is None else dict(env),
-                cwd=cwd,
-                start_new_session=True,
-            )
+            child = _spawn(argv, env=env, cwd=cwd, stderr=stderr)
             with _guard:
                 _running.add(child)
         yield child
@@ -127,6 +124,36 @@ def open_child(
             with _hold_ctrl_c():
                 _end_group(child)
             _forget(child)
+
+
+def _spawn(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None,
+    cwd: Path | None,
+    stderr: IO[bytes] | None,
+) -> subprocess.Popen[bytes]:
+    """Start a child. A program that was just written may be busy for a moment.
+
+    A child that another thread starts meanwhile holds the file open until it becomes a program
+    itself (`ETXTBSY`).
+    """
+    for pause in (*_BUSY_PAUSES, None):
+        try:
+            return subprocess.Popen(
+                list(argv),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=None if env is None else dict(env),
+                cwd=cwd,
+                start_new_session=True,
+            )
+        except OSError as error:
+            if error.errno != errno.ETXTBSY or pause is None:
+                raise
+            time.sleep(pause)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def stream_tool(
