@@ -23,7 +23,7 @@ _SPEC = """\
 platforms = ["linux-64"]
 python = "3.11.*"
 [conda]
-dependencies = ["python", "numpy", "greet"]
+dependencies = ["numpy", "greet"]
 [image]
 base = "scratch"
 bytecode = false

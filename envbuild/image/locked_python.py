@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from envbuild.errors import ImageError
+from envbuild.identity.digest import PREFIX
 from envbuild.image.assemble import Fetch
 from envbuild.kit.files import atomic_folder
 from envbuild.kit.places import Cache
@@ -63,7 +64,7 @@ def unpack_python(
             progress.update(task, f"unpacking Python {version} to compile byte code")
             try:
                 with atomic_folder(place) as work:
-                    unpack(core, artifacts, fetch, place, work)
+                    unpack(core, artifacts, fetch, work)
                     _check(start(work, version), version)
             except _UnusableError:
                 continue
@@ -98,7 +99,7 @@ def _find_conda(packages: Iterable[CondaPackage], version: str) -> list[Artifact
 
 
 def _unpack_conda(
-    core: Sequence[Artifact], artifacts: Sequence[Artifact], fetch: Fetch, place: Path, work: Path
+    core: Sequence[Artifact], artifacts: Sequence[Artifact], fetch: Fetch, work: Path
 ) -> None:
     """Unpack Python and all that it depends on; a dependency that can't be is left out."""
     python_minor = _minor(core[0].version)
@@ -112,7 +113,7 @@ def _unpack_conda(
                 read_conda(
                     file,
                     package,
-                    prefix=str(place),
+                    prefix=PREFIX,  # it finds its library from where it is started
                     python_minor=python_minor,
                     link_scripts="ignore",
                 )
@@ -121,7 +122,7 @@ def _unpack_conda(
         return ()
 
     _walk(core, [a for a in artifacts if isinstance(a, CondaPackage)], fetch, read)
-    stem = f"{place}/".lstrip("/")
+    stem = f"{PREFIX}/".lstrip("/")
     _write((e for e in plan_entries(groups) if e.path.startswith(stem)), work, stem)
 
 
@@ -159,7 +160,7 @@ def _find_debian(packages: Iterable[DebianPackage], version: str) -> list[Artifa
 
 
 def _unpack_debian(
-    core: Sequence[Artifact], artifacts: Sequence[Artifact], fetch: Fetch, _place: Path, work: Path
+    core: Sequence[Artifact], artifacts: Sequence[Artifact], fetch: Fetch, work: Path
 ) -> None:
     """Unpack the interpreter, what it depends on, and the library without its dependencies.
 

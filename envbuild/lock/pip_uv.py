@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,8 @@ __all__ = [
     "list_pinned",
     "resolve_with_uv",
 ]
+
+_guard: Final = threading.Lock()
 
 _KNOWN_GLIBC: Final = (17, 28, *range(31, 41))
 """Minor versions of glibc 2 that uv has a platform for (`uv pip compile --help`)."""
@@ -178,10 +182,20 @@ def _run_uv(argv: list[str], job: PipJob) -> None:
     )
 
 
-def _compile(job: PipJob, python: str = "") -> list[str]:
+@functools.cache
+def _find_uv() -> str:
+    """Return uv's program. Platforms ask at once, and sysconfig, which uv asks, is not ready then.
+
+    CPython 3.11 and older fill `sysconfig`'s table while others read it.
+    """
     import uv
 
-    argv = [str(uv.find_uv_bin()), "pip", "compile", "--quiet", "--python", sys.executable]
+    with _guard:
+        return str(uv.find_uv_bin())
+
+
+def _compile(job: PipJob, python: str = "") -> list[str]:
+    argv = [_find_uv(), "pip", "compile", "--quiet", "--python", sys.executable]
     argv += ["--python-version", python or job.python]
     return [*argv, "--no-index"] if job.indexes.no_index else argv
 
