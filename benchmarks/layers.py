@@ -15,8 +15,9 @@ import time
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from benchmarks.timing import say
 from benchmarks.workspace import REQUIREMENTS
@@ -103,14 +104,15 @@ def _make(plans: Sequence[list[Wheel]], files: dict[str, Path], compression: Com
             read_wheel(files[wheel.sha256], wheel, prefix="/opt/env", python_minor="3.11")
             for wheel in wheels
         ]
-        blob_hash = hashlib.sha256()
         with tempfile.TemporaryFile() as blob:
-
-            def write(data: bytes) -> None:
-                blob.write(data)
-                blob_hash.update(data)  # noqa: B023
-
+            write = partial(_write_hashed, blob, hashlib.sha256().update)
             write_layer(plan_entries(entries), write, compression=compression)
+
+
+def _write_hashed(blob: IO[bytes], update: Callable[[bytes], object], data: bytes) -> None:
+    """Write and hash, as the store does."""
+    blob.write(data)
+    update(data)
 
 
 def _read_streams(path: Path) -> list[_Stream]:

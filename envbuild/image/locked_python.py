@@ -11,7 +11,6 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -108,18 +107,20 @@ def _unpack_conda(
     def read(package: Artifact, file: Path) -> Iterable[str]:
         if not isinstance(package, CondaPackage):
             return ()
-        with suppress(ImageError):
-            groups.append(
-                read_conda(
-                    file,
-                    package,
-                    prefix=PREFIX,  # it finds its library from where it is started
-                    python_minor=python_minor,
-                    link_scripts="ignore",
-                )
+        try:
+            entries = read_conda(
+                file,
+                package,
+                prefix=PREFIX,  # it finds its library from where it is started
+                python_minor=python_minor,
+                link_scripts="ignore",
             )
-            return _list_depends(groups[-1])
-        return ()
+        except ImageError:
+            if package in core:
+                raise
+            return ()
+        groups.append(entries)
+        return _list_depends(entries)
 
     _walk(core, [a for a in artifacts if isinstance(a, CondaPackage)], fetch, read)
     stem = f"{PREFIX}/".lstrip("/")

@@ -112,7 +112,7 @@ class Compiler:
             raise
 
     def _start(self) -> _Child:
-        child = self._open.enter_context(_open(self._argv))
+        child = self._open.enter_context(_Opened(self._argv))
         found = child.introduce()
         wrong = find_fault(found, self.version)
         if wrong:
@@ -128,7 +128,7 @@ class Compiler:
 def ask_interpreter(argv: Sequence[str]) -> Interpreter | None:
     """Return what the interpreter says that `argv` starts, or None if it is none that compiles."""
     try:
-        with _open(argv) as child:
+        with _Opened(argv) as child:
             return child.introduce()
     except (ImageError, OSError):
         return None
@@ -148,7 +148,7 @@ def find_fault(found: Interpreter, version: str) -> str:
     return ""
 
 
-class _open:  # noqa: N801 - a context manager that reads as a function
+class _Opened:
     """Starts the child, with nothing of our environment that could change what it does."""
 
     def __init__(self, argv: Sequence[str]) -> None:

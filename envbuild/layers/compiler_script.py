@@ -58,8 +58,7 @@ def _introduce() -> str:
     Fails where a part of the library is missing that decides whether a source compiles: `\\N{...}`
     in a string needs unicodedata, and a coding line a module for that coding.
     """
-    import unicodedata  # noqa: F401
-
+    importlib.import_module("unicodedata")
     "".encode("euc_jp")
     info = sys.version_info
     level = {"alpha": "a", "beta": "b", "candidate": "rc"}.get(info.releaselevel)
