@@ -30,6 +30,8 @@ class Context:
     name: str
     root: Path
     arguments: tuple[str, ...]
+    call: str
+    """How it was called: what stands before the arguments."""
     repository: Repository = field(init=False)
 
     def __post_init__(self) -> None:
@@ -126,4 +128,4 @@ class _Parser(argparse.ArgumentParser):
 
 def make_parser(context: Context, description: str) -> argparse.ArgumentParser:
     """Return a parser whose help shows the session as it is called."""
-    return _Parser(prog=f"nox -s {context.name} --", description=description, allow_abbrev=False)
+    return _Parser(prog=context.call, description=description, allow_abbrev=False)

@@ -1,9 +1,10 @@
-"""The door between Nox and the sessions: purposeful errors become messages, bugs stay bugs."""
+"""The door to the sessions: purposeful errors become messages, bugs stay bugs."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import io
 import logging
 import os
@@ -11,28 +12,32 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NoReturn
-
-import nox
 
 from envbuild.errors import EnvbuildError
 from envbuild.sessions.context import Context
+from envbuild.sessions.table import SESSIONS
 
-__all__ = ["guarded"]
+__all__ = ["guarded", "run_session"]
 
 
-def guarded(session: nox.Session, name: str, root: Path, work: Callable[[Context], None]) -> None:
-    """Run `work`; an `EnvbuildError` ends the session with its message and no traceback."""
+def run_session(context: Context, fail: Callable[[str], NoReturn]) -> None:
+    """Run the session that `context` names; `fail` gets the message of a purposeful error."""
+    module, _ = SESSIONS[context.name]
+    guarded(lambda: importlib.import_module(f"envbuild.sessions.{module}").run(context), fail)
+
+
+def guarded(work: Callable[[], None], fail: Callable[[str], NoReturn]) -> None:
+    """Run `work`; an `EnvbuildError` goes to `fail`, without a traceback."""
     for library in _TALKATIVE:
         logging.getLogger(library).setLevel(logging.WARNING)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be text: show its bytes
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with _terminated_as_interrupted():
-            work(Context(name=name, root=root, arguments=tuple(session.posargs)))
+            work()
     except EnvbuildError as error:
-        session.error(str(error))
+        fail(str(error))
     except SystemExit as stop:  # 0 after --help; else a script's exit code, which is Nox's then
         if stop.code not in (0, None):
             raise
@@ -43,7 +48,7 @@ def guarded(session: nox.Session, name: str, root: Path, work: Callable[[Context
         said = _describe(error)
         if said is None:
             raise
-        session.error(said)
+        fail(said)
 
 
 @contextlib.contextmanager

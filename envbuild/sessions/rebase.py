@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from envbuild.kit.progress import Progress
 from envbuild.lock.changes import Change
 from envbuild.lock.files import load_lock
@@ -31,7 +33,7 @@ def run(context: Context) -> None:
         moved = run_many(names, lambda name: _refresh(context, name, progress), progress=progress)
     print_changes(moved)
     words = (*names, "--push") if arguments.push else tuple(names)
-    build.run(Context(name=context.name, root=context.root, arguments=words))
+    build.run(replace(context, arguments=words))
 
 
 def _refresh(context: Context, name: str, progress: Progress) -> tuple[Change, ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from envbuild.sessions.register import SESSIONS
+from envbuild.sessions.table import SESSIONS
 from tests.rig.conda_channel import CondaChannel
 from tests.rig.pip_index import PipIndex
 from tests.rig.project import Project

@@ -23,7 +23,7 @@ import pytest
 from envbuild.kit import fetch
 from envbuild.oci import answer
 from envbuild.sessions import context, guard
-from envbuild.sessions.register import SESSIONS
+from envbuild.sessions.table import SESSIONS
 
 ROOT: Final = Path(__file__).parents[2]
 SOURCE: Final = ROOT / "envbuild"
@@ -262,7 +262,7 @@ def find_options(session: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     for method in ("parse_args", "parse_known_args"):
         monkeypatch.setattr(argparse.ArgumentParser, method, stop)
     with pytest.raises(_Found) as found:
-        module.run(context.Context(name=session, root=ROOT, arguments=()))
+        module.run(context.Context(name=session, root=ROOT, arguments=(), call=session))
     return set(found.value.parser._option_string_actions)
 
 

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 NOXFILE = """
-from pathlib import Path
 import nox
 from envbuild.sessions.guard import guarded
 
 @nox.session(python=False)
 def talk(session):
-    guarded(session, "talk", Path.cwd(), lambda context: WORK)
+    guarded(lambda: WORK, session.error)
 """
 
 

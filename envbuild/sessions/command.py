@@ -1,0 +1,90 @@
+"""The sessions without Nox: `envbuild SESSION ARGUMENTS`, for hooks and for scripts.
+
+It does what `nox -s SESSION -- ARGUMENTS` does, without the time that Nox takes to start and to
+read a noxfile, and where there is no noxfile.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Final, NoReturn
+
+from envbuild.errors import SpecError
+from envbuild.sessions.table import SESSIONS
+
+__all__ = ["find_root", "main"]
+
+_MARKS: Final = ("noxfile.py", "envs")
+"""What the root of a repository has that uses envbuild."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the session that the first argument names; return the exit code.
+
+    The codes are those of Nox: 0, 1 for a session that failed, 3 for one that doesn't exist,
+    130 for Ctrl-C; a script's own for `train`.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in {"-h", "--help"}:
+        print(_render_help())
+        return 0 if words else 2
+    if words[0] == "--version":
+        from envbuild.version import __version__
+
+        print(f"envbuild {__version__}")
+        return 0
+    name, *rest = words
+    if name not in SESSIONS:
+        near = get_close_matches(name, SESSIONS, n=1)
+        error = SpecError(
+            "session.unknown",
+            f"there is no session `{name}`",
+            hint=f"did you mean `envbuild {near[0]}`?" if near else "to see all, run `envbuild -h`",
+        )
+        print(f"error: {error}", file=sys.stderr)
+        return 3
+    return _run(name, rest[1:] if rest[:1] == ["--"] else rest)
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
+    from envbuild.sessions.context import Context
+    from envbuild.sessions.guard import run_session
+
+    context = Context(
+        name=name, root=find_root(Path.cwd()), arguments=tuple(arguments), call=f"envbuild {name}"
+    )
+    try:
+        run_session(context, _fail)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return 0
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+def find_root(folder: Path) -> Path:
+    """Return the nearest folder, from `folder` upwards, that uses envbuild; else `folder`."""
+    places = (folder, *folder.parents)
+    return next((p for p in places if any((p / mark).exists() for mark in _MARKS)), folder)
+
+
+def _render_help() -> str:
+    width = max(map(len, SESSIONS))
+    return "\n".join(
+        [
+            "usage: envbuild SESSION [ARGUMENTS]",
+            "",
+            "Does what `nox -s SESSION -- ARGUMENTS` does, without Nox. Each has `--help`.",
+            "",
+            *(f"  {name:{width}}  {summary}" for name, (_, summary) in SESSIONS.items()),
+        ]
+    )

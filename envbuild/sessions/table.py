@@ -1,0 +1,20 @@
+"""The sessions by name: which module does each, and its line in a listing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["SESSIONS"]
+
+SESSIONS: Final = {
+    "lock": ("lock", "Resolve environments into lockfiles."),
+    "rebase": ("rebase", "Put environments on the newest base; their own layers stay."),
+    "check": ("check", "Check that every lockfile is up to date; no network, no solve."),
+    "build-env": ("build", "Build the image of each environment, if it isn't there already."),
+    "show": ("show", "Show what is in an environment's image, layer by layer."),
+    "layer-index": ("layer_index", "List the layers of all images in the registry anew."),
+    "train": ("train", "Run an environment's training script in its image."),
+    "smoke": ("smoke", "Start an environment's web service and test it."),
+    "explain": ("explain", "Show what an image tag is made of, or why two tags differ."),
+}
+"""Session name to its module in this package, and its line in `nox --list`."""
