@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 
 from envbuild.errors import EnvbuildError
-from envbuild.lock.files import load_lock
-from envbuild.lock.freshness import check_fresh
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.many import raise_errors
 
@@ -35,9 +33,7 @@ def run(context: Context) -> None:
 
 def _check(context: Context, name: str) -> EnvbuildError | None:
     try:
-        spec = context.load(name)
-        lock = load_lock(context.repository.lock_folder(name), name=name, cache=context.cache)
-        check_fresh(spec, lock, name=name, root=context.root)
+        context.load_fresh(name)
     except EnvbuildError as error:
         return error
     return None

@@ -12,7 +12,7 @@ from envbuild.errors import SpecError
 from envbuild.identity.digest import format_tag
 from envbuild.identity.explain import DIFFERENCE_COLUMNS, explain, render_differences
 from envbuild.image.plan import describe_image, plan_platform
-from envbuild.lock.files import LOCK_FILE, load_lock, parse_lock
+from envbuild.lock.files import LOCK_FILE, parse_lock
 from envbuild.lock.model import Lock
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import print_table
@@ -54,7 +54,7 @@ def _read_identity(context: Context, text: str | None, platform: str | None) -> 
     else:
         name = context.select_one(name or None)
         spec = context.load(name)
-        lock = load_lock(context.repository.lock_folder(name), name=name, cache=context.cache)
+        lock = context.load_lock(name)
     subdir = _choose_platform(lock, platform)
     if subdir not in PLATFORMS:
         known = ", ".join(f"`{p}`" for p in sorted(lock.platforms))

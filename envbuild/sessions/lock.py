@@ -8,20 +8,14 @@ from dataclasses import replace
 from difflib import get_close_matches
 
 from envbuild.errors import LockError
-from envbuild.kit.files import exclusive
-from envbuild.kit.progress import Progress
-from envbuild.lock.base_rules import check_bases
-from envbuild.lock.changes import Change, diff_locks
-from envbuild.lock.files import load_lock, read_siblings, write_lock
-from envbuild.lock.freshness import find_staleness
-from envbuild.lock.make import Made, make_lock
-from envbuild.lock.model import Lock
+from envbuild.lock.changes import Change
 from envbuild.lock.upgrade import Upgrade
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import print_table, show_progress
 from envbuild.sessions.many import run_many
+from envbuild.workspace.locking import lock_one
 
-__all__ = ["lock_one", "print_changes", "run"]
+__all__ = ["print_changes", "run"]
 
 
 def run(context: Context) -> None:
@@ -73,52 +67,10 @@ def _share_out(context: Context, names: Sequence[str], upgrade: Upgrade) -> dict
 
 def _find_packages(context: Context, name: str) -> frozenset[str]:
     try:
-        lock = load_lock(context.repository.lock_folder(name), name=name, cache=context.cache)
+        lock = context.load_lock(name)
     except LockError:
         return frozenset()
     return frozenset(a.name for part in lock.platforms.values() for a in part.artifacts)
-
-
-def lock_one(
-    context: Context, name: str, upgrade: Upgrade, progress: Progress
-) -> tuple[Change, ...]:
-    """Make the lock of one environment, unless there is nothing to do; return what moved."""
-    spec = context.load(name)
-    folder = context.repository.lock_folder(name)
-    with exclusive(context.root / ".envbuild" / "locking" / f"{name}.lock"):
-        old = _load_old(context, name, progress)
-        if old and upgrade == Upgrade() and not find_staleness(spec, old.lock, root=context.root):
-            check_bases(spec, old.lock)
-            progress.finish(name, "lock is up to date")
-            return ()
-        made = make_lock(
-            name, spec, old=old, upgrade=upgrade, settings=context.settings,
-            cache=context.cache, progress=progress, root=context.root,
-        )  # fmt: skip
-        written = write_lock(folder, made.lock, name=name, files=made.files)
-    changes = diff_locks(old.lock if old else None, made.lock)
-    progress.finish(name, _summarise(made.lock, changes, written=written))
-    return changes
-
-
-def _load_old(context: Context, name: str, progress: Progress) -> Made | None:
-    """Return the lock as it is; one that can't be read is no help and is made anew."""
-    folder = context.repository.lock_folder(name)
-    try:
-        lock = load_lock(folder, name=name, cache=context.cache)
-        return Made(lock=lock, files=read_siblings(folder, lock))
-    except LockError as error:
-        if error.code != "lock.missing":
-            progress.note(f"{name}: {error.message}; locking it anew, so no version is kept")
-        return None
-
-
-def _summarise(lock: Lock, changes: Sequence[Change], *, written: bool) -> str:
-    if not written:
-        return "lock is unchanged"
-    count = sum(len(part.artifacts) for part in lock.platforms.values())
-    platforms = ", ".join(sorted(lock.platforms))
-    return f"locked {count} packages for {platforms}, {len(changes)} changes"
 
 
 _SHOWN = 40

@@ -11,7 +11,7 @@ from envbuild.image.preview import Preview, preview_environment
 from envbuild.kit.progress import Silent
 from envbuild.sessions.context import Context
 from envbuild.sessions.display import print_table
-from envbuild.sessions.plans import plan_named
+from envbuild.workspace.plans import plan_named
 
 __all__ = ["preview"]
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 from envbuild.kit.progress import Progress
 from envbuild.lock.changes import Change
-from envbuild.lock.files import load_lock
 from envbuild.lock.freshness import check_not_stale
 from envbuild.lock.upgrade import Upgrade
 from envbuild.sessions import build
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import show_progress
-from envbuild.sessions.lock import lock_one, print_changes
+from envbuild.sessions.lock import print_changes
 from envbuild.sessions.many import run_many
+from envbuild.workspace.locking import lock_one
 
 __all__ = ["run"]
 
@@ -38,7 +38,7 @@ def run(context: Context) -> None:
 
 def _refresh(context: Context, name: str, progress: Progress) -> tuple[Change, ...]:
     """Lock the base anew; a lock that is stale for other reasons is not touched."""
-    lock = load_lock(context.repository.lock_folder(name), name=name, cache=context.cache)
+    lock = context.load_lock(name)
     spec = context.load(name)
     check_not_stale(spec, lock, name=name, root=context.root)
     if spec.image.dockerfile is not None:

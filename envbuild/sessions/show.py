@@ -12,11 +12,10 @@ from envbuild.errors import ImageError
 from envbuild.image.describe import ImageReport, describe_platform, find_manifest
 from envbuild.image.plan import EnvironmentPlan, ImagePlan, describe_image
 from envbuild.kit.progress import Silent
-from envbuild.lock.files import load_lock
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import print_table
-from envbuild.sessions.plans import plan_named
 from envbuild.version import __version__
+from envbuild.workspace.plans import plan_named
 
 __all__ = ["run"]
 
@@ -45,9 +44,7 @@ def run(context: Context) -> None:
         )
     site = context.make_site(Silent())
     reports = [(image, describe_platform(site, plan, image)) for image in images]
-    tools = dict(
-        load_lock(context.repository.lock_folder(name), name=name, cache=context.cache).tools
-    )
+    tools = dict(context.load_lock(name).tools)
     manifest = find_manifest(site, plan)
     if arguments.json:
         print(json.dumps(_as_json(plan, manifest, reports, tools), indent=2))

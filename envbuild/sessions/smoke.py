@@ -14,7 +14,7 @@ from envbuild.lock.model import CondaPackage, Wheel
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import print_table, show_progress
 from envbuild.sessions.engine import open_image
-from envbuild.sessions.plans import find_platform, plan_one
+from envbuild.workspace.plans import find_platform, plan_one
 
 if TYPE_CHECKING:
     from envbuild.run.smoke import SmokePlan, SmokeReport

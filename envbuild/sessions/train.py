@@ -14,9 +14,9 @@ from envbuild.kit.progress import Progress
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import show_progress
 from envbuild.sessions.engine import open_image
-from envbuild.sessions.plans import find_platform, plan_one
-from envbuild.sessions.trees import make_editable
 from envbuild.spec.platforms import PLATFORMS, find_host_platform
+from envbuild.workspace.plans import find_platform, plan_one
+from envbuild.workspace.trees import make_editable
 
 if TYPE_CHECKING:
     from envbuild.run.plan import TrainPlan

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from envbuild.image.plan import BuildTrees, ImagePlan
 from envbuild.kit.progress import Progress, Silent
 from envbuild.lock.model import PlatformLock, Wheel
-from envbuild.sessions.context import Context
+from envbuild.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from envbuild.spec.model import EnvSpec
@@ -17,7 +17,7 @@ __all__ = ["make_editable", "tree_builder"]
 
 
 def tree_builder(
-    context: Context,
+    workspace: Workspace,
     name: str,
     spec: EnvSpec,
     *,
@@ -31,21 +31,21 @@ def tree_builder(
         from envbuild.lock.source_tree import build_trees
 
         shop = Shop(
-            spec=spec, minor=lock.python_minor, cache=context.cache,
+            spec=spec, minor=lock.python_minor, cache=workspace.cache,
             progress=progress or Silent(), task=name,
         )  # fmt: skip
-        built = build_trees(lock, root=context.root, shop=shop, editable=editable)
+        built = build_trees(lock, root=workspace.root, shop=shop, editable=editable)
         return tuple(wheel for wheel, _ in built)
 
     return build
 
 
-def make_editable(context: Context, image: ImagePlan, progress: Progress) -> ImagePlan:
+def make_editable(workspace: Workspace, image: ImagePlan, progress: Progress) -> ImagePlan:
     """Return the plan with wheels that point into the source trees, so that edits count at once.
 
     Only for a prefix of this machine: the digests stay those of the trees' contents.
     """
     if image.provenance is None or not image.recipe.local:
         return image
-    builder = tree_builder(context, image.name, image.spec, progress=progress, editable=True)
+    builder = tree_builder(workspace, image.name, image.spec, progress=progress, editable=True)
     return replace(image, recipe=replace(image.recipe, local=builder(image.provenance.lock)))

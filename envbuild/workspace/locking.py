@@ -1,0 +1,65 @@
+"""Locks one environment, unless there is nothing to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from envbuild.errors import LockError
+from envbuild.kit.files import exclusive
+from envbuild.kit.progress import Progress
+from envbuild.lock.base_rules import check_bases
+from envbuild.lock.changes import Change, diff_locks
+from envbuild.lock.files import read_siblings, write_lock
+from envbuild.lock.freshness import find_staleness
+from envbuild.lock.make import Made, make_lock
+from envbuild.lock.model import Lock
+from envbuild.lock.upgrade import Upgrade
+from envbuild.workspace.workspace import Workspace
+
+__all__ = ["lock_one"]
+
+
+def lock_one(
+    workspace: Workspace, name: str, upgrade: Upgrade, progress: Progress
+) -> tuple[Change, ...]:
+    """Make the lock of one environment, unless there is nothing to do; return what moved.
+
+    Raises `SpecError` for a spec that is wrong, and what `make_lock` and `write_lock` raise; the
+    lock is then as it was.
+    """
+    spec = workspace.load(name)
+    folder = workspace.repository.lock_folder(name)
+    with exclusive(workspace.root / ".envbuild" / "locking" / f"{name}.lock"):
+        old = _load_old(workspace, name, progress)
+        nothing_asked = upgrade == Upgrade()
+        if old and nothing_asked and not find_staleness(spec, old.lock, root=workspace.root):
+            check_bases(spec, old.lock)
+            progress.finish(name, "lock is up to date")
+            return ()
+        made = make_lock(
+            name, spec, old=old, upgrade=upgrade, settings=workspace.settings,
+            cache=workspace.cache, progress=progress, root=workspace.root,
+        )  # fmt: skip
+        written = write_lock(folder, made.lock, name=name, files=made.files)
+    changes = diff_locks(old.lock if old else None, made.lock)
+    progress.finish(name, _summarise(made.lock, changes, written=written))
+    return changes
+
+
+def _load_old(workspace: Workspace, name: str, progress: Progress) -> Made | None:
+    """Return the lock as it is; one that can't be read is no help and is made anew."""
+    try:
+        lock = workspace.load_lock(name)
+        return Made(lock=lock, files=read_siblings(workspace.repository.lock_folder(name), lock))
+    except LockError as error:
+        if error.code != "lock.missing":
+            progress.note(f"{name}: {error.message}; locking it anew, so no version is kept")
+        return None
+
+
+def _summarise(lock: Lock, changes: Sequence[Change], *, written: bool) -> str:
+    if not written:
+        return "lock is unchanged"
+    count = sum(len(part.artifacts) for part in lock.platforms.values())
+    platforms = ", ".join(sorted(lock.platforms))
+    return f"locked {count} packages for {platforms}, {len(changes)} changes"

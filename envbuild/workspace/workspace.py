@@ -1,0 +1,111 @@
+"""A repository that uses envbuild, with its settings and this machine's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envbuild.errors import SpecError
+from envbuild.kit.places import Cache, Repository, find_cache
+from envbuild.lock.files import load_lock
+from envbuild.lock.freshness import check_fresh
+from envbuild.spec.load import find_environments, load_spec
+from envbuild.spec.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from envbuild.image.site import Site
+    from envbuild.kit.progress import Progress
+    from envbuild.lock.model import Lock
+    from envbuild.spec.model import EnvSpec
+
+__all__ = ["Workspace"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """A repository by its root and, read when first asked for, what it says."""
+
+    root: Path
+    repository: Repository = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "repository", Repository(root=self.root))
+
+    @cached_property
+    def settings(self) -> Settings:
+        return load_settings(self.root)
+
+    @cached_property
+    def cache(self) -> Cache:
+        return find_cache()
+
+    def make_site(
+        self,
+        progress: Progress,
+        *,
+        fresh: bool = False,
+        verbose: bool = False,
+        thorough: bool = False,
+    ) -> Site:
+        """Return where images are made; the options are those of `Site`."""
+        from envbuild.image.site import Site
+
+        return Site(
+            cache=self.cache, settings=self.settings, progress=progress, fresh=fresh,
+            verbose=verbose, thorough=thorough,
+        )  # fmt: skip
+
+    @cached_property
+    def environments(self) -> tuple[str, ...]:
+        """Names of all environments in `envs/`."""
+        return find_environments(self.root)
+
+    def select(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the environments that were named, each once; all of them for none.
+
+        Raises `SpecError`: `spec.missing` for an unknown name, `spec.none` where there are none.
+        """
+        if not names:
+            if not self.environments:
+                raise SpecError(
+                    "spec.none",
+                    "there is no environment in `envs/`",
+                    hint="write `envs/NAME.toml`; envbuild's `docs/spec.md` says what goes in",
+                )
+            return self.environments
+        for name in names:
+            self.check_known(name)
+        return tuple(dict.fromkeys(names))
+
+    def load(self, name: str) -> EnvSpec:
+        """Return the spec of an environment; raises what `load_spec` raises."""
+        return load_spec(self.repository.spec_file(name))
+
+    def load_lock(self, name: str) -> Lock:
+        """Return the lock of an environment; raises what `lock.files.load_lock` raises."""
+        return load_lock(self.repository.lock_folder(name), name=name, cache=self.cache)
+
+    def load_fresh(self, name: str) -> tuple[EnvSpec, Lock]:
+        """Return an environment's spec and lock; raises `LockError` `lock.stale`, among others."""
+        spec, lock = self.load(name), self.load_lock(name)
+        check_fresh(spec, lock, name=name, root=self.root)
+        return spec, lock
+
+    def check_known(self, name: str, origin: str = "") -> None:
+        """Raise `SpecError` `spec.missing` if there is no such environment.
+
+        `origin` follows in the message and says who named it.
+        """
+        if name in self.environments:
+            return
+        near = get_close_matches(name, self.environments, n=1)
+        known = ", ".join(f"`{n}`" for n in self.environments) or "none"
+        raise SpecError(
+            "spec.missing",
+            f"there is no `envs/{name}.toml`{origin}",
+            hint=f"did you mean `{near[0]}`?" if near else f"the environments are: {known}",
+        )
