@@ -6,8 +6,6 @@ steps run programs, at a time, on a machine.
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Iterator
 
 from envbuild.identity.recipe import Recipe
@@ -91,10 +89,17 @@ def _install_wheels(recipe: Recipe, name: str) -> Iterator[str]:
 def _configure(recipe: Recipe) -> Iterator[str]:
     for text in render_environment(recipe, ()):
         key, _, value = text.partition("=")
-        yield f"ENV {key}={shlex.quote(value)}"
+        yield f"ENV {key}={_quote(value)}"
     for key, value in sorted(recipe.settings.labels.items()):
-        yield f"LABEL {json.dumps(key)}={json.dumps(value)}"
+        yield f"LABEL {_quote(key)}={_quote(value)}"
     yield "WORKDIR /workspace"
     user = recipe.settings.user
     yield f"USER {'65532:65532' if user == 'nonroot' else user}"
     yield 'CMD ["python"]'
+
+
+def _quote(text: str) -> str:
+    """Return the text in quotes of a Dockerfile, in which `$` would name a variable."""
+    for special in ("\\", '"', "$"):
+        text = text.replace(special, f"\\{special}")
+    return f'"{text}"'
