@@ -20,6 +20,9 @@ __all__ = ["find_root", "main"]
 _MARKS: Final = ("noxfile.py", "envs")
 """What the root of a repository has that uses envbuild."""
 
+_HERE: Final = frozenset({"init"})
+"""Sessions that are about the folder they are called in, whatever is above it."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the session that the first argument names; return the exit code.
@@ -53,9 +56,8 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     from envbuild.sessions.context import Context
     from envbuild.sessions.guard import run_session
 
-    context = Context(
-        name=name, root=find_root(Path.cwd()), arguments=tuple(arguments), call=f"envbuild {name}"
-    )
+    root = Path.cwd() if name in _HERE else find_root(Path.cwd())
+    context = Context(name=name, root=root, arguments=tuple(arguments), call=f"envbuild {name}")
     try:
         run_session(context, _fail)
     except KeyboardInterrupt:

@@ -7,6 +7,8 @@ from typing import Final
 __all__ = ["SESSIONS"]
 
 SESSIONS: Final = {
+    "init": ("init", "Have this folder use envbuild: noxfile, first environment."),
+    "scaffold": ("scaffold", "Write a new environment to write on from."),
     "lock": ("lock", "Resolve environments into lockfiles."),
     "rebase": ("rebase", "Put environments on the newest base; their own layers stay."),
     "check": ("check", "Check that every lockfile is up to date; no network, no solve."),

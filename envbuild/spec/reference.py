@@ -48,8 +48,8 @@ digits, in parts joined by `-`. Names that begin with `envbuild-` are reserved. 
 [TOML](https://toml.io) in UTF-8. Whatever is not on this page is an error, and all errors of a file
 are shown at once, each with its key, its line, what was expected and an example.
 
-For completion while typing, give your editor the schema `envbuild/spec/envbuild.schema.json`: with
-the extension *Even Better TOML*, by a first line `#:schema PATH-TO-THE-SCHEMA`.
+For completion while typing, the first line names the schema, `#:schema ./envbuild.schema.json`:
+`nox -s scaffold` writes both ([more](start.md#in-your-editor)).
 """
 
 _TOP_DOC: Final = "These keys stand at the top of the file, before the first `[table]`."

@@ -1,0 +1,93 @@
+"""The kinds of environments that a scaffold can be made from, and their files for a name."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from envbuild.errors import SpecError
+from envbuild.spec.keys import find_nearest
+from envbuild.spec.phrases import join_names
+
+__all__ = ["KINDS", "Kind", "find_kind", "render_kind"]
+
+_FOLDER: Final = Path(__file__).with_name("templates")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kind:
+    """One kind: a line for people, and the template of each file below the source folder."""
+
+    summary: str
+    sources: Mapping[str, str]
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "minimal": Kind(
+        summary="packages of a Python index on Debian, and a script that trains",
+        sources={"train.py": "line.py"},
+    ),
+    "train": Kind(
+        summary="training with scikit-learn",
+        sources={"train.py": "forest.py"},
+    ),
+    "serve": Kind(
+        summary="a model that is trained, served by score.py, and tested by requests",
+        sources={"train.py": "line.py", "score.py": "score.py"},
+    ),
+    "conda": Kind(
+        summary="Python and packages of conda-forge",
+        sources={"train.py": "line.py"},
+    ),
+    "dockerfile": Kind(
+        summary="packages on a base that a Dockerfile builds (needs Docker Engine to lock)",
+        sources={"train.py": "line.py", "Dockerfile": "Dockerfile"},
+    ),
+    "gpu": Kind(
+        summary="training with PyTorch on a GPU (several GB to download)",
+        sources={"train.py": "net.py"},
+    ),
+}
+"""By name; the spec of each is `templates/NAME.toml`."""
+
+
+def find_kind(name: str) -> Kind:
+    """Return the kind of that name. Raises `SpecError` `scaffold.kind`."""
+    kind = KINDS.get(name)
+    if kind is not None:
+        return kind
+    nearest = find_nearest(name, KINDS)
+    raise SpecError(
+        "scaffold.kind",
+        f"there is no kind of environment `{name}` (there are: {join_names(list(KINDS))})",
+        hint=f"did you mean `{nearest}`?"
+        if nearest
+        else "to see what each is, run `nox -s scaffold -- --list`",
+    )
+
+
+def render_kind(kind: str, *, name: str) -> dict[str, str]:
+    """Return the files of an environment `name`: path below the repository to text, the spec last.
+
+    Raises `SpecError` `scaffold.kind`.
+    """
+    source = f"src/{name}"
+    files = {f"{source}/{path}": t for path, t in find_kind(kind).sources.items()}
+    files[f"envs/{name}.toml"] = f"{kind}.toml"
+    words = {"@name@": name, "@source@": source, "@platform@": _find_platform()}
+    return {path: _fill(template, words) for path, template in files.items()}
+
+
+def _fill(template: str, words: Mapping[str, str]) -> str:
+    text = (_FOLDER / template).read_text(encoding="utf-8")
+    for word, value in words.items():
+        text = text.replace(word, value)
+    return text
+
+
+def _find_platform() -> str:
+    """Return the platform of the containers that an engine on this machine runs."""
+    return "linux-aarch64" if platform.machine() in {"arm64", "aarch64"} else "linux-64"
