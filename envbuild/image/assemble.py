@@ -171,9 +171,10 @@ def find_layers(
 
     An index that can't be asked is noted, and is no reason not to build.
     """
+    usable = [job for job in jobs if not site.fresh or job.key in site.renewed]
+    known = {job.key: layer for job in usable if (layer := find_layer(site, job.key, job.title))}
     if site.fresh:
-        return {}, 0
-    known = {job.key: layer for job in jobs if (layer := find_layer(site, job.key, job.title))}
+        return known, 0
     wanted = [(job.key, job.title) for job in jobs if job.key not in known]
     if index is None or not wanted:
         return known, 0
@@ -222,6 +223,7 @@ def _make(jobs: Sequence[LayerJob], site: Site, task: str) -> dict[str, Layer]:
         remember_layer(site, layer)
         site.say(f"{task}: made {job.title}: {layer.blob.size / 1e6:.1f} MB in {seconds:.2f} s")
         with guard:
+            site.renewed.add(job.key)
             made[job.key] = layer
             site.progress.update(task, "making layers", len(made), len(jobs))
 

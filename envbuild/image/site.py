@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,8 @@ class Site:
     fresh: bool = False
     verbose: bool = False
     thorough: bool = False
+    renewed: set[str] = field(default_factory=set)
+    """Keys of the layers that were made here: with `fresh` too, they aren't made twice."""
 
     def say(self, line: str) -> None:
         """Note a detail, if anybody wants to know."""

@@ -46,6 +46,17 @@ def test_no_cache_makes_every_layer_and_the_same_image(image_project: Project) -
     assert again["outcome"] == first["outcome"]  # as many layers made as the first time
 
 
+def test_no_cache_makes_what_two_platforms_share_once(image_project: Project) -> None:
+    spec = image_project.root / "envs/demo.toml"
+    spec.write_text(spec.read_text().replace('"linux-64"', '"linux-64", "linux-aarch64"'))
+    image_project.must("-s", "lock", "--", "demo")
+    first = image_project.build("demo")["outcome"]
+    done = image_project.must("-s", "build-env", "--", "demo", "--no-cache", "--verbose")
+    assert f"demo: {first}" in done.stderr, (first, done.stderr)
+    made = [line for line in done.stderr.splitlines() if ": made " in line]
+    assert len([line for line in made if "acme" in line]) == 1, made
+
+
 @pytest.mark.registry
 def test_show_tells_the_same_here_and_from_the_registry(
     image_project: Project, registry: RunningRegistry, tmp_path: Path
