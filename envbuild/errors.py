@@ -28,7 +28,10 @@ class EnvbuildError(Exception):
     `code` is stable and greppable (`lock.stale`); `docs/errors.md` explains each one.
     `message` is one sentence with backticks round names and no full stop (Nox adds one).
     `hint` says what to do next, with a command to paste wherever there is one.
+    `environment` is the one that it is about, where many were worked on.
     """
+
+    environment: str | None = None
 
     def __init__(self, code: str, message: str, *, hint: str | None = None) -> None:
         super().__init__(code, message)
@@ -45,12 +48,13 @@ class EnvbuildError(Exception):
 class Problem:
     """One thing that is wrong in a file: where (a dotted key, "" for the whole file) and what.
 
-    `line` is where the value begins, from 1, if that is known.
+    `line` is where the value begins, from 1, if that is known; `file` is its path below the root.
     """
 
     key: str
     message: str
     line: int | None = None
+    file: str | None = None
 
     def __str__(self) -> str:
         line = f" (line {self.line})" if self.line else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 
 from envbuild.errors import EnvbuildError
@@ -89,12 +88,13 @@ def _build(context: Context, names: Sequence[str], arguments: argparse.Namespace
                     _keep_failed(context, plan, site)
                 raise
 
+        def tell(done: dict[str, Built]) -> None:
+            context.answer.document = [_as_json(one) for one in done.values()]
+
         built = run_many(
-            names, work, glance=glance, progress=progress, stop=not arguments.keep_going
+            names, work, glance=glance, progress=progress, stop=not arguments.keep_going, tell=tell
         )
-    if arguments.json:
-        print(json.dumps([_as_json(b) for b in built.values()], indent=2))
-    else:
+    if not arguments.json:
         for item in built.values():
             print(item.plan.reference)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from envbuild.errors import EnvbuildError
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.many import raise_errors
@@ -19,10 +17,8 @@ def run(context: Context) -> None:
     arguments = parser.parse_args(context.arguments)
     names = context.select(arguments.names)
     errors = {name: error for name in names if (error := _check(context, name)) is not None}
-    if arguments.json:
-        states = {name: errors[name].code if name in errors else "fresh" for name in names}
-        print(json.dumps(states, indent=2))
-    elif not errors:
+    context.answer.document = {n: errors[n].code if n in errors else "fresh" for n in names}
+    if not (arguments.json or errors):
         print(
             "1 lockfile is up to date"
             if len(names) == 1

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from envbuild.errors import SpecError
+from envbuild.sessions.answer import Answer
 from envbuild.workspace.workspace import Workspace
 
 __all__ = ["Context", "make_parser"]
@@ -20,9 +21,15 @@ class Context(Workspace):
     arguments: tuple[str, ...]
     call: str
     """How it was called: what stands before the arguments."""
+    answer: Answer = field(default_factory=Answer)
+    """What programs get to read of it."""
 
     def select_one(self, name: str | None) -> str:
         """Return the environment that was named, else the repository's default or only one."""
+        self.answer.environment = found = self._choose(name)
+        return found
+
+    def _choose(self, name: str | None) -> str:
         if name is not None:
             self.check_known(name)
             return name

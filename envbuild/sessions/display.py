@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from envbuild.kit.progress import Progress
+from envbuild.sessions.fold import Folded, find_wrap
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -25,6 +26,14 @@ _EVERY: Final = 10.0
 @contextlib.contextmanager
 def show_progress() -> Iterator[Progress]:
     """Give a `Progress` that writes to standard error while the block runs."""
+    wrap = find_wrap()
+    if wrap is not None:
+        folded = Folded(wrap, _write)
+        try:
+            yield folded
+        finally:
+            folded.close()
+        return
     if not sys.stderr.isatty() or os.environ.get("CI") or os.environ.get("TERM") == "dumb":
         yield _Plain()
         return
@@ -43,6 +52,10 @@ def _amount(done: int, total: int) -> str:
     return f" {done / 1e6:.0f}/{total / 1e6:.0f} MB"
 
 
+def _write(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
 class _Plain:
     """A line when a task begins something else or ends, and now and then in between."""
 
@@ -57,20 +70,16 @@ class _Plain:
             if doing == before and now - when < _EVERY:
                 return
             self._said[task] = (doing, now)
-            self._write(f"{task}: {doing}{_amount(done, total) if doing == before else ''}")
+            _write(f"{task}: {doing}{_amount(done, total) if doing == before else ''}")
 
     def finish(self, task: str, outcome: str) -> None:
         with self._lock:
             self._said.pop(task, None)
-            self._write(f"{task}: {outcome}")
+            _write(f"{task}: {outcome}")
 
     def note(self, text: str) -> None:
         with self._lock:
-            self._write(text)
-
-    @staticmethod
-    def _write(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+            _write(text)
 
 
 class _Live:
@@ -117,7 +126,7 @@ class _Live:
 
     def _print(self, text: str) -> None:
         if self._bars is None:
-            print(text, file=sys.stderr, flush=True)
+            _write(text)
         else:
             self._bars.console.print(text, markup=False, highlight=False)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections import Counter
 from pathlib import PurePosixPath
@@ -38,10 +37,17 @@ def run(context: Context) -> None:
     arguments = parser.parse_args(context.arguments)
     first = _read_identity(context, arguments.first, arguments.platform)
     if arguments.second is None:
-        _show_one(first, as_json=arguments.json)
-    else:
-        second = _read_identity(context, arguments.second, arguments.platform)
-        _show_two(first, second, as_json=arguments.json)
+        context.answer.document = first
+        if not arguments.json:
+            _show_one(first)
+        return
+    second = _read_identity(context, arguments.second, arguments.platform)
+    tags = [format_tag(identity.pop("digest")) for identity in (first, second)]
+    rows = list(render_differences(explain(first, second)))
+    found = [dict(zip(DIFFERENCE_COLUMNS, row, strict=True)) for row in rows]
+    context.answer.document = {"tags": tags, "differences": found}
+    if not arguments.json:
+        _show_two(tags, rows)
 
 
 def _read_identity(context: Context, text: str | None, platform: str | None) -> dict[str, Any]:
@@ -95,10 +101,7 @@ def _read_commit(context: Context, commit: str, place: str) -> bytes:
     return done.stdout
 
 
-def _show_one(identity: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(identity, indent=2))
-        return
+def _show_one(identity: dict[str, Any]) -> None:
     counts = Counter(artifact[0] for artifact in identity["artifacts"])
     packages = ", ".join(f"{count} {manager}" for manager, count in sorted(counts.items()))
     base = identity["base"]
@@ -121,14 +124,9 @@ def _join(plan: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in plan.items())
 
 
-def _show_two(first: dict[str, Any], second: dict[str, Any], *, as_json: bool) -> None:
-    tags = [format_tag(identity.pop("digest")) for identity in (first, second)]
-    rows = render_differences(explain(first, second))
-    if as_json:
-        found = [dict(zip(DIFFERENCE_COLUMNS, row, strict=True)) for row in rows]
-        print(json.dumps({"tags": tags, "differences": found}, indent=2))
-    elif rows:
+def _show_two(tags: list[str], rows: list[tuple[str, ...]]) -> None:
+    if rows:
         print(f"{tags[0]} -> {tags[1]}")
-        print_table(DIFFERENCE_COLUMNS, list(rows))
+        print_table(DIFFERENCE_COLUMNS, rows)
     else:
         print(f"both are {tags[0]}: the same image")

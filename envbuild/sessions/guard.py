@@ -11,24 +11,61 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from envbuild.errors import EnvbuildError
+from envbuild.sessions.annotate import annotate
+from envbuild.sessions.answer import list_errors
 from envbuild.sessions.context import Context
 from envbuild.sessions.table import SESSIONS
 
 __all__ = ["guarded", "run_session"]
 
 
-def run_session(context: Context, fail: Callable[[str], NoReturn]) -> None:
-    """Run the session that `context` names; `fail` gets the message of a purposeful error."""
+Fail = Callable[[str], NoReturn]
+"""Ends the session with a message."""
+
+
+def run_session(context: Context, fail: Fail) -> None:
+    """Run the session that `context` names; `fail` gets the message of a purposeful error.
+
+    Programs that read its output, and GitHub Actions, hear of that error, too.
+    """
     module, _ = SESSIONS[context.name]
-    guarded(lambda: importlib.import_module(f"envbuild.sessions.{module}").run(context), fail)
+    answer = context.answer
+    own = context.arguments[: _find_end(context.arguments)]
+    answer.wanted = "--json" in own
+
+    def work() -> None:
+        try:
+            importlib.import_module(f"envbuild.sessions.{module}").run(context)
+        except SystemExit as stop:  # with a code of a script's own, which is no error of ours
+            if stop.code not in (0, None):
+                answer.print_failed([])
+            raise
+        answer.print_done()
+
+    def report(error: EnvbuildError) -> None:
+        errors = list_errors(error, answer.environment)
+        answer.print_failed(errors)
+        annotate(errors, context.root)
+
+    guarded(work, fail, report=report)
 
 
-def guarded(work: Callable[[], None], fail: Callable[[str], NoReturn]) -> None:
-    """Run `work`; an `EnvbuildError` goes to `fail`, without a traceback."""
+def _find_end(arguments: Sequence[str]) -> int:
+    """Return where those arguments end that are not a script's."""
+    return arguments.index("--") if "--" in arguments else len(arguments)
+
+
+def guarded(
+    work: Callable[[], None],
+    fail: Fail,
+    *,
+    report: Callable[[EnvbuildError], None] = lambda _: None,
+) -> None:
+    """Run `work`; an `EnvbuildError` goes to `report`, then to `fail`, without a traceback."""
     for library in _TALKATIVE:
         logging.getLogger(library).setLevel(logging.WARNING)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be text: show its bytes
@@ -37,6 +74,7 @@ def guarded(work: Callable[[], None], fail: Callable[[str], NoReturn]) -> None:
         with _terminated_as_interrupted():
             work()
     except EnvbuildError as error:
+        report(error)
         fail(str(error))
     except SystemExit as stop:  # 0 after --help; else a script's exit code, which is Nox's then
         if stop.code not in (0, None):
@@ -45,10 +83,11 @@ def guarded(work: Callable[[], None], fail: Callable[[str], NoReturn]) -> None:
         _close_stdout()
         raise SystemExit(_PIPE_CODE) from error
     except OSError as error:
-        said = _describe(error)
-        if said is None:
+        refused = _explain(error)
+        if refused is None:
             raise
-        fail(said)
+        report(refused)
+        fail(str(refused))
 
 
 @contextlib.contextmanager
@@ -75,15 +114,17 @@ def _close_stdout() -> None:
     os.close(nowhere)
 
 
-def _describe(error: OSError) -> str | None:
+def _explain(error: OSError) -> EnvbuildError | None:
     """Say what the operating system refused, and where; None if it may well be a bug."""
-    code = f" [system.{_CODES.get(error.errno or 0, 'error')}]"
+    hint = None
     if error.errno is not None and error.filename:
-        return f"`{error.filename}`: {error.strerror}{code}"
+        message = f"`{error.filename}`: {error.strerror}"
     # A write that fails does not say where; `tempfile` has no folder left to name.
-    if error.errno in _FULL or "temporary directory" in str(error.strerror):
-        return f"a file can't be written: {error.strerror}{code}\n\n{_FULL_HINT}"
-    return None
+    elif error.errno in _FULL or "temporary directory" in str(error.strerror):
+        message, hint = f"a file can't be written: {error.strerror}", _FULL_HINT
+    else:
+        return None
+    return EnvbuildError(_CODES.get(error.errno or 0, "system.error"), message, hint=hint)
 
 
 _TALKATIVE = ("asyncio", "docker", "urllib3")
@@ -93,15 +134,15 @@ _PIPE_CODE = 141
 """128 + SIGPIPE: what a shell says of a program that the signal ended."""
 
 _CODES = {
-    errno.EACCES: "permission",
-    errno.ENOSPC: "disk-full",
-    errno.EROFS: "read-only",
-    errno.EDQUOT: "quota",
+    errno.EACCES: "system.permission",
+    errno.ENOSPC: "system.disk-full",
+    errno.EROFS: "system.read-only",
+    errno.EDQUOT: "system.quota",
 }
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _FULL_HINT = (
-    "hint: to see which disk is full, run `df`; "
+    "to see which disk is full, run `df`; "
     "name other folders with the variables `TMPDIR` and `ENVBUILD_CACHE`"
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from envbuild.errors import RegistryError, SpecError
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import show_progress
@@ -20,7 +22,9 @@ def run(context: Context) -> None:
         "push does that; this is for an index that was lost or tampered with.",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="environment in `envs/`")
-    names = context.select(parser.parse_args(context.arguments).names)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    arguments = parser.parse_args(context.arguments)
+    names = context.select(arguments.names)
     places: dict[str, list[str]] = {}
     for name in names:
         repository = context.load(name).image.repository or context.settings.repository
@@ -35,6 +39,8 @@ def run(context: Context) -> None:
         )
     with show_progress() as progress:
         site = context.make_site(progress)
+        rows: list[dict[str, object]] = []
+        context.answer.document = rows
         for repository, own in places.items():
             index = open_index(site, repository)
             if index is None:
@@ -44,6 +50,9 @@ def run(context: Context) -> None:
                     hint="leave out `layer-index = false` under `[tool.envbuild]`",
                 )
             done = rebuild_index(index, own)
+            rows.append({"index": index.name, **asdict(done)})
+            if arguments.json:
+                continue
             print(f"{index.name}: {done.listed} layers of {done.images} images")
             if done.refused:
                 print(f"{done.refused} layers are not what their images say, and are not listed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from difflib import get_close_matches
 
 from envbuild.errors import LockError
@@ -15,7 +15,7 @@ from envbuild.sessions.display import print_table, show_progress
 from envbuild.sessions.many import run_many
 from envbuild.workspace.locking import lock_one
 
-__all__ = ["print_changes", "run"]
+__all__ = ["print_changes", "run", "tell_changes"]
 
 
 def run(context: Context) -> None:
@@ -34,6 +34,7 @@ def run(context: Context) -> None:
         help="take the newest base (a registry's image, or the packages of `debian:SUITE`) and "
         "leave all packages on top of it as they are",
     )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print what moved as JSON")
     arguments = parser.parse_args(context.arguments)
     upgrade = Upgrade(
         everything=arguments.upgrade,
@@ -46,9 +47,16 @@ def run(context: Context) -> None:
         if upgrade.packages and not arguments.names:
             upgrades = _share_out(context, names, upgrade)
         moved = run_many(
-            names, lambda name: lock_one(context, name, upgrades[name], progress), progress=progress
-        )
-    print_changes(moved)
+            names, lambda name: lock_one(context, name, upgrades[name], progress),
+            progress=progress, tell=lambda done: tell_changes(context, done),
+        )  # fmt: skip
+    if not arguments.json:
+        print_changes(moved)
+
+
+def tell_changes(context: Context, moved: dict[str, tuple[Change, ...]]) -> None:
+    """Have programs hear what moved, by environment."""
+    context.answer.document = {name: [asdict(c) for c in moved[name]] for name in moved}
 
 
 def _share_out(context: Context, names: Sequence[str], upgrade: Upgrade) -> dict[str, Upgrade]:

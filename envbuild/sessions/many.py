@@ -34,6 +34,8 @@ class ManyError(EnvbuildError):
 
 def raise_errors(errors: dict[str, EnvbuildError], total: int) -> None:
     """Raise the only error there is, or one that holds them all; nothing if there are none."""
+    for name, error in errors.items():
+        error.environment = name
     if len(errors) == 1:
         raise next(iter(errors.values()))
     if errors:
@@ -47,13 +49,14 @@ def run_many(
     progress: Progress,
     glance: Callable[[str], T | None] = lambda _: None,
     stop: bool = False,
+    tell: Callable[[dict[str, T]], object] = lambda _: None,
 ) -> dict[str, T]:
     """Return `work(name)` of each name, in the order of `names`.
 
     `glance` may know a result at once; it is asked for one after the other, because threads only
     get in each other's way where nothing has to be waited for. Raises the only failure, or a
-    `ManyError`, once all are done; with `stop`, none is begun after a failure. Ctrl-C ends child
-    processes and drops what has not begun.
+    `ManyError`, once all are done; with `stop`, none is begun after a failure. `tell` gets the
+    results that there are before that. Ctrl-C ends child processes and drops what has not begun.
     """
     results: dict[str, T | EnvbuildError | None] = {}
     for name in names:
@@ -81,9 +84,11 @@ def run_many(
     except BaseException:
         stop_tools()
         raise
-    raise_errors({n: r for n in names if isinstance(r := results[n], EnvbuildError)}, len(names))
-    return {
+    done = {
         name: result
         for name in names
         if (result := results[name]) is not None and not isinstance(result, EnvbuildError)
     }
+    tell(done)
+    raise_errors({n: r for n in names if isinstance(r := results[n], EnvbuildError)}, len(names))
+    return done

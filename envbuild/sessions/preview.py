@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -33,7 +32,7 @@ def preview(
             {"environment": name, "reference": reference, **asdict(one), "push": one.push}
             for name, (reference, one) in found.items()
         ]
-        print(json.dumps(rows, indent=2))
+        context.answer.document = rows
         return
     for name, (reference, one) in found.items():
         _print_one(name, reference, one, push=push)

@@ -11,7 +11,7 @@ from envbuild.lock.upgrade import Upgrade
 from envbuild.sessions import build
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import show_progress
-from envbuild.sessions.lock import print_changes
+from envbuild.sessions.lock import print_changes, tell_changes
 from envbuild.sessions.many import run_many
 from envbuild.workspace.locking import lock_one
 
@@ -27,13 +27,22 @@ def run(context: Context) -> None:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="environment in `envs/`")
     parser.add_argument("--push", action="store_true", help="push to the configured registry")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
     arguments = parser.parse_args(context.arguments)
     names = context.select(arguments.names)
     with show_progress() as progress:
-        moved = run_many(names, lambda name: _refresh(context, name, progress), progress=progress)
-    print_changes(moved)
-    words = (*names, "--push") if arguments.push else tuple(names)
-    build.run(replace(context, arguments=words))
+        moved = run_many(
+            names, lambda name: _refresh(context, name, progress), progress=progress,
+            tell=lambda done: tell_changes(context, done),
+        )  # fmt: skip
+    if not arguments.json:
+        print_changes(moved)
+    changes, context.answer.document = context.answer.document, []
+    options = [f"--{word}" for word in ("push", "json") if getattr(arguments, word)]
+    try:
+        build.run(replace(context, arguments=(*names, *options)))
+    finally:
+        context.answer.document = {"changes": changes, "images": context.answer.document}
 
 
 def _refresh(context: Context, name: str, progress: Progress) -> tuple[Change, ...]:

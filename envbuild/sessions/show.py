@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -47,7 +46,7 @@ def run(context: Context) -> None:
     tools = dict(context.load_lock(name).tools)
     manifest = find_manifest(site, plan)
     if arguments.json:
-        print(json.dumps(_as_json(plan, manifest, reports, tools), indent=2))
+        context.answer.document = _as_json(plan, manifest, reports, tools)
         return
     if len(plan.images) > 1:
         print(f"{plan.reference}\nindex of {len(plan.images)} platforms: {manifest}\n")

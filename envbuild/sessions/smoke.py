@@ -39,9 +39,8 @@ def run(context: Context) -> None:
     plan = _plan(context, image)
     report_file = context.repository.smokes / f"{name}.json"
     if arguments.reuse and _has_passed(report_file, plan):
-        if arguments.json:
-            print(report_file.read_text())
-        else:
+        context.answer.document = json.loads(report_file.read_bytes())
+        if not arguments.json:
             print(f"{name}: the same smoke test has passed before: nothing to do")
         return
     with show_progress() as progress:
@@ -109,9 +108,8 @@ def _smoke(context: Context, image: ImagePlan, plan: SmokePlan, progress: Progre
 def _report(context: Context, report: SmokeReport, report_file: Path, *, as_json: bool) -> None:
     from envbuild.run.smoke import render_rows
 
-    if as_json:
-        print(report_file.read_text())
-    else:
+    context.answer.document = json.loads(report_file.read_bytes())
+    if not as_json:
         print_table(("check", "result", "ms", "detail"), list(render_rows(report)))
     if report.passed:
         return

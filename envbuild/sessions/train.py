@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from argparse import Namespace
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from envbuild.errors import SpecError
 from envbuild.image.plan import ImagePlan
@@ -45,14 +46,17 @@ def run(context: Context) -> None:
         )
     plan = _plan(context, image, extra)
     if arguments.reuse and (done := _find_done(context, plan, arguments.target)) is not None:
-        print(f"{name}: run {done.id} did exactly this and completed: nothing to do")
+        context.answer.document = dataclasses.asdict(done)
+        if not arguments.json:
+            print(f"{name}: run {done.id} did exactly this and completed: nothing to do")
         return
     with show_progress() as progress:
         if arguments.target == "local":
             record = _train_local(context, image, plan, progress)
         else:
             record = _train_docker(context, image, plan, progress)
-    _report(context, record)
+    context.answer.document = dataclasses.asdict(record)
+    _report(context, record, sys.stderr if arguments.json else sys.stdout)
 
 
 def _parse(context: Context) -> tuple[Namespace, list[str]]:
@@ -72,6 +76,10 @@ def _parse(context: Context) -> tuple[Namespace, list[str]]:
     parser.add_argument(
         "--reuse", action="store_true",
         help="do nothing if the same script, arguments and image completed before",
+    )  # fmt: skip
+    parser.add_argument(
+        "--json", action="store_true",
+        help="print the run's record as JSON; the log goes to standard error",
     )  # fmt: skip
     ours = list(context.arguments)
     rest: list[str] = []
@@ -144,12 +152,12 @@ def _train_docker(
     with open_image(context, image, progress) as ready:
         progress.finish(image.name, f"training in {image.reference}")
         return train(
-            replace(plan, manifest_digest=ready.manifest),
+            dataclasses.replace(plan, manifest_digest=ready.manifest),
             engine=ready.engine,
             image_id=ready.image_id,
             python=ready.python,
             runs=context.repository.runs,
-            sink=_write_line,
+            sink=_find_sink(context),
         )
 
 
@@ -175,23 +183,29 @@ def _train_local(
         task=image.name,
     )
     progress.finish(image.name, f"training in {prefix}")
-    return train_local(plan, prefix=prefix, runs=context.repository.runs, sink=_write_line)
+    return train_local(plan, prefix=prefix, runs=context.repository.runs, sink=_find_sink(context))
 
 
-def _write_line(line: bytes) -> None:
-    sys.stdout.buffer.write(line)
-    sys.stdout.buffer.flush()
+def _find_sink(context: Context) -> Callable[[bytes], None]:
+    """Return what shows a line of the log as it comes, where nobody reads JSON."""
+    stream = (sys.stderr if context.answer.wanted else sys.stdout).buffer
+
+    def write(line: bytes) -> None:
+        stream.write(line)
+        stream.flush()
+
+    return write
 
 
-def _report(context: Context, record: RunRecord) -> None:
+def _report(context: Context, record: RunRecord, to: TextIO) -> None:
     folder = (context.repository.runs / record.id).relative_to(context.root)
-    print(f"{record.environment}: run {record.id} {record.status}", flush=True)
+    print(f"{record.environment}: run {record.id} {record.status}", file=to, flush=True)
     for note in record.notes:
-        print(f"note: {note}")
+        print(f"note: {note}", file=to)
     for output in record.outputs_found:
-        print(f"output: {_place(folder, output)}")
+        print(f"output: {_place(folder, output)}", file=to)
     for output in record.outputs_missing:
-        print(f"missing: the script did not write `{output}`")
+        print(f"missing: the script did not write `{output}`", file=to)
     if record.status != "completed":
         print(f"{record.reason}\nits log is {folder / 'log.txt'}", file=sys.stderr, flush=True)
         raise SystemExit(record.exit_code or 1)

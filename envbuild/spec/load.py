@@ -120,13 +120,15 @@ def parse_spec(data: bytes, *, where: str) -> EnvSpec:
         raise SpecError(
             "spec.invalid",
             f"`{where}` has {'a problem' if len(problems) == 1 else f'{len(problems)} problems'}",
-            problems=locate_problems(problems, text),
+            problems=locate_problems(problems, text, where=where),
         )
     return draft.value
 
 
-def locate_problems(problems: list[Problem], text: str) -> tuple[Problem, ...]:
-    """Return `problems` with their lines in `text`, in the order of the lines."""
+def locate_problems(problems: list[Problem], text: str, *, where: str) -> tuple[Problem, ...]:
+    """Return `problems` with the file and their lines in its `text`, in the order of the lines."""
     lines = find_lines(text, {parse_key(problem.key) for problem in problems})
-    located = (dataclasses.replace(p, line=lines.get(parse_key(p.key))) for p in problems)
+    located = (
+        dataclasses.replace(p, file=where, line=lines.get(parse_key(p.key))) for p in problems
+    )
     return tuple(sorted(located, key=lambda problem: problem.line or 0))

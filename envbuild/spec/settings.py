@@ -133,7 +133,7 @@ def parse_settings(data: bytes, *, where: str) -> Settings:
     if settings is not None and (settings.compression, settings.media_types) == _IMPOSSIBLE:
         settings, problems = None, [_NO_DOCKER_ZSTD]
     if settings is None:
-        raise _refuse(f"`{where}` has", locate_problems(problems, text))
+        raise _refuse(f"`{where}` has", locate_problems(problems, text, where=where))
     return settings
 
 

@@ -80,7 +80,7 @@ def _explain_syntax(error: object, text: str, *, where: str, room: str) -> SpecE
     return SpecError(
         f"{room}.syntax",
         message,
-        problems=(Problem(key="", message=shown),),
+        problems=(Problem(key="", message=shown, line=number, file=where),),
         hint=_find_hint(reason, line, at_end=number >= len(lines)),
     )
 

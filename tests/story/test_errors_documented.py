@@ -41,8 +41,9 @@ COMPOSED: Final[dict[tuple[str, str], Callable[[], set[str]]]] = {
     ("spec/toml.py", "f'{room}.syntax'"): lambda: {f"{room}.syntax" for room in find_rooms()},
     ("spec/toml.py", "f'{room}.encoding'"): lambda: {f"{room}.encoding" for room in find_rooms()},
     # What the operating system refuses where nobody expected it: a code by the error's number.
-    ("sessions/guard.py", "[system."): lambda: {
-        f"system.{word}" for word in (*guard._CODES.values(), "error")
+    ("sessions/guard.py", "_CODES.get(error.errno or 0, 'system.error')"): lambda: {
+        *guard._CODES.values(),
+        "system.error",
     },
 }
 """By file and expression: the codes that are put together there."""
