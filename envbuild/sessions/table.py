@@ -10,6 +10,8 @@ SESSIONS: Final = {
     "init": ("init", "Have this folder use envbuild: noxfile, first environment."),
     "scaffold": ("scaffold", "Write a new environment to write on from."),
     "lock": ("lock", "Resolve environments into lockfiles."),
+    "add": ("edit", "Add packages to an environment, and lock it again."),
+    "remove": ("edit", "Remove packages from an environment, and lock it again."),
     "rebase": ("rebase", "Put environments on the newest base; their own layers stay."),
     "check": ("check", "Check that every lockfile is up to date; no network, no solve."),
     "build-env": ("build", "Build the image of each environment, if it isn't there already."),

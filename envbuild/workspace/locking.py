@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 from envbuild.errors import LockError
 from envbuild.kit.files import exclusive
@@ -14,9 +15,10 @@ from envbuild.lock.freshness import find_staleness
 from envbuild.lock.make import Made, make_lock
 from envbuild.lock.model import Lock
 from envbuild.lock.upgrade import Upgrade
+from envbuild.spec.model import EnvSpec
 from envbuild.workspace.workspace import Workspace
 
-__all__ = ["lock_one"]
+__all__ = ["hold_lock", "lock_one", "lock_spec"]
 
 
 def lock_one(
@@ -27,20 +29,44 @@ def lock_one(
     Raises `SpecError` for a spec that is wrong, and what `make_lock` and `write_lock` raise; the
     lock is then as it was.
     """
-    spec = workspace.load(name)
-    folder = workspace.repository.lock_folder(name)
+    with hold_lock(workspace, name):
+        return lock_spec(workspace, name, workspace.load(name), upgrade, progress)
+
+
+@contextlib.contextmanager
+def hold_lock(workspace: Workspace, name: str) -> Iterator[None]:
+    """Keep others from writing the environment's lock while the block runs."""
     with exclusive(workspace.root / ".envbuild" / "locking" / f"{name}.lock"):
-        old = _load_old(workspace, name, progress)
-        nothing_asked = upgrade == Upgrade()
-        if old and nothing_asked and not find_staleness(spec, old.lock, root=workspace.root):
-            check_bases(spec, old.lock)
-            progress.finish(name, "lock is up to date")
-            return ()
-        made = make_lock(
-            name, spec, old=old, upgrade=upgrade, settings=workspace.settings,
-            cache=workspace.cache, progress=progress, root=workspace.root,
-        )  # fmt: skip
-        written = write_lock(folder, made.lock, name=name, files=made.files)
+        yield
+
+
+def lock_spec(
+    workspace: Workspace,
+    name: str,
+    spec: EnvSpec,
+    upgrade: Upgrade,
+    progress: Progress,
+    *,
+    ready: Callable[[], None] = lambda: None,
+) -> tuple[Change, ...]:
+    """Do what `lock_one` does, for a spec that need not be in its file yet; under `hold_lock`.
+
+    `ready` is called once all is resolved, before anything is written; what it raises stops that.
+    """
+    folder = workspace.repository.lock_folder(name)
+    old = _load_old(workspace, name, progress)
+    nothing_asked = upgrade == Upgrade()
+    if old and nothing_asked and not find_staleness(spec, old.lock, root=workspace.root):
+        check_bases(spec, old.lock)
+        ready()
+        progress.finish(name, "lock is up to date")
+        return ()
+    made = make_lock(
+        name, spec, old=old, upgrade=upgrade, settings=workspace.settings,
+        cache=workspace.cache, progress=progress, root=workspace.root,
+    )  # fmt: skip
+    ready()
+    written = write_lock(folder, made.lock, name=name, files=made.files)
     changes = diff_locks(old.lock if old else None, made.lock)
     progress.finish(name, _summarise(made.lock, changes, written=written))
     return changes

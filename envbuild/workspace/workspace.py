@@ -13,7 +13,7 @@ from envbuild.errors import SpecError
 from envbuild.kit.places import Cache, Repository, find_cache
 from envbuild.lock.files import load_lock
 from envbuild.lock.freshness import check_fresh
-from envbuild.spec.load import find_environments, load_spec
+from envbuild.spec.load import find_environments, load_spec, parse_spec
 from envbuild.spec.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -84,6 +84,10 @@ class Workspace:
     def load(self, name: str) -> EnvSpec:
         """Return the spec of an environment; raises what `load_spec` raises."""
         return load_spec(self.repository.spec_file(name))
+
+    def parse(self, name: str, data: bytes) -> EnvSpec:
+        """Return what the spec of an environment would say if its file held `data`."""
+        return parse_spec(data, where=f"envs/{name}.toml")
 
     def load_lock(self, name: str) -> Lock:
         """Return the lock of an environment; raises what `lock.files.load_lock` raises."""

@@ -1,0 +1,94 @@
+"""`nox -s add` and `nox -s remove`: change what an environment asks for, and lock it again."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+
+from envbuild.errors import SpecError
+from envbuild.kit.progress import Progress
+from envbuild.sessions.context import Context, make_parser
+from envbuild.sessions.display import show_progress
+from envbuild.sessions.lock import print_changes
+from envbuild.spec.edit import MANAGERS
+from envbuild.workspace.editing import Edited, Wish, add_all, remove_all
+
+__all__ = ["run"]
+
+
+def run(context: Context) -> None:
+    """Add or remove, as the session's name says; nothing changes if the solve fails."""
+    adding = context.name == "add"
+    arguments = _parse(context, adding=adding)
+    wishes = _list_wishes(context, arguments)
+    name = context.select_one(arguments.name)
+    edit: Callable[..., Edited] = add_all if adding else remove_all
+    with show_progress() as progress:
+        edited = _try(
+            lambda: edit(context, name, wishes, lock=not arguments.no_lock, progress=progress),
+            name, progress,
+        )  # fmt: skip
+    if arguments.json:
+        print(json.dumps(_as_json(name, edited), indent=2))
+        return
+    for wish in edited.wishes:
+        print(f"{'asks' if adding else 'no longer asks'} {wish.manager} for `{wish.text}`")
+    print_changes({name: edited.moved})
+
+
+def _try(edit: Callable[[], Edited], name: str, progress: Progress) -> Edited:
+    try:
+        return edit()
+    except BaseException:
+        progress.finish(name, "nothing was changed: spec and lock are as they were")
+        raise
+
+
+def _parse(context: Context, *, adding: bool) -> argparse.Namespace:
+    word = "REQUIREMENT" if adding else "PACKAGE"
+    what = (
+        "Add requirements to an environment's spec, or replace those of the same names, and lock "
+        "it again. Without an option a requirement goes where its package is, else to conda if the "
+        "spec has `[conda]`, else to pip."
+        if adding
+        else "Remove packages from an environment's spec, by any spelling of their names, and lock "
+        "it again."
+    )
+    parser = make_parser(context, what)
+    parser.add_argument("name", metavar="NAME", help="environment in `envs/`")
+    parser.add_argument(
+        "wishes", nargs="*", metavar=word, help="such as `numpy>=2`" if adding else "a name"
+    )
+    for manager in MANAGERS:
+        title = {"conda": "conda", "pip": "pip", "system": "Debian's archive"}[manager]
+        parser.add_argument(
+            f"--{manager}", action="append", default=[], metavar=word,
+            help=f"{word.lower()} of {title} (may be given more than once)",
+        )  # fmt: skip
+    parser.add_argument("--no-lock", action="store_true", help="change the spec only")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    return parser.parse_intermixed_args(context.arguments)
+
+
+def _list_wishes(context: Context, arguments: argparse.Namespace) -> list[Wish]:
+    wishes = [Wish(text=text) for text in arguments.wishes]
+    for manager in MANAGERS:
+        wishes += [Wish(text=text, manager=manager) for text in getattr(arguments, manager)]
+    if not wishes:
+        raise SpecError(
+            "session.arguments",
+            f"`nox -s {context.name}`: nothing was named to {context.name}",
+            hint=f"for example `nox -s {context.name} -- {arguments.name} numpy`",
+        )
+    return wishes
+
+
+def _as_json(name: str, edited: Edited) -> dict[str, object]:
+    return {
+        "environment": name,
+        "written": edited.written,
+        "requirements": [asdict(wish) for wish in edited.wishes],
+        "moved": [asdict(change) for change in edited.moved],
+    }

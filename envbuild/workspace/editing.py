@@ -1,0 +1,164 @@
+"""Changes what an environment asks for, and locks it again: both, or nothing.
+
+The new spec is locked before it is written, so a request that can't be met has changed nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from envbuild.errors import SpecError
+from envbuild.kit.files import atomic_writer
+from envbuild.kit.progress import Progress
+from envbuild.lock.changes import Change
+from envbuild.lock.upgrade import Upgrade
+from envbuild.spec.edit import Manager, add_requirement, remove_requirement
+from envbuild.spec.model import EnvSpec
+from envbuild.workspace.locking import hold_lock, lock_spec
+from envbuild.workspace.places import choose_manager, find_manager
+from envbuild.workspace.workspace import Workspace
+
+__all__ = ["Edited", "Wish", "add_all", "remove_all", "save_spec"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """A requirement to add, or the name of one to remove; without `manager` its place is found."""
+
+    text: str
+    manager: Manager | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Edited:
+    """What an edit came to: each wish with its manager, and what moved in the lock."""
+
+    wishes: tuple[Wish, ...] = ()
+    written: bool = False
+    """False where the spec said all of it before."""
+    moved: tuple[Change, ...] = ()
+
+
+_Edit = Callable[[bytes], bytes]
+
+
+def add_all(
+    workspace: Workspace, name: str, wishes: Sequence[Wish], *, lock: bool, progress: Progress
+) -> Edited:
+    """Add requirements to the spec of an environment, in place of those of the same names.
+
+    With `lock`, the environment is locked again. Raises `SpecError` for a wish, or a spec with it,
+    that is not right, and what `lock_one` raises; spec and lock are then as they were.
+    """
+    where = f"envs/{name}.toml"
+
+    def edit(data: bytes, spec: EnvSpec) -> tuple[bytes, list[Wish]]:
+        placed = [replace(w, manager=w.manager or choose_manager(spec, w.text)) for w in wishes]
+        for wish in placed:
+            data = add_requirement(data, wish.text, wish.manager or "pip", where=where)
+        return data, placed
+
+    return _change(workspace, name, edit, lock=lock, progress=progress)
+
+
+def remove_all(
+    workspace: Workspace, name: str, wishes: Sequence[Wish], *, lock: bool, progress: Progress
+) -> Edited:
+    """Remove requirements from the spec of an environment by their names, in any spelling.
+
+    Raises `SpecError` `spec.not-asked` for one that isn't there and `spec.which-manager` for one
+    that is there twice, and otherwise what `add_all` raises; spec and lock are then as they were.
+    """
+    where = f"envs/{name}.toml"
+
+    def edit(data: bytes, spec: EnvSpec) -> tuple[bytes, list[Wish]]:
+        placed = [
+            replace(w, manager=find_manager(workspace, name, spec, w.text, w.manager))
+            for w in wishes
+        ]
+        for wish in placed:
+            data = remove_requirement(data, wish.text, wish.manager or "pip", where=where)
+        return data, placed
+
+    return _change(workspace, name, edit, lock=lock, progress=progress)
+
+
+def save_spec(
+    workspace: Workspace, name: str, data: bytes, *, lock: bool, progress: Progress
+) -> Edited:
+    """Write another text of an environment's spec; otherwise as `add_all`."""
+    with hold_lock(workspace, name):
+        return _write(workspace, name, data, lock=lock, progress=progress)
+
+
+def _change(
+    workspace: Workspace,
+    name: str,
+    edit: Callable[[bytes, EnvSpec], tuple[bytes, list[Wish]]],
+    *,
+    lock: bool,
+    progress: Progress,
+) -> Edited:
+    with hold_lock(workspace, name):
+        spec = workspace.load(name)
+        data, placed = edit(workspace.repository.spec_file(name).read_bytes(), spec)
+        done = _write(workspace, name, data, lock=lock, progress=progress)
+    return replace(done, wishes=tuple(placed))
+
+
+def _write(
+    workspace: Workspace, name: str, data: bytes, *, lock: bool, progress: Progress
+) -> Edited:
+    """Write a spec that is right, and lock it; the file takes its place when all else is done."""
+    path = workspace.repository.spec_file(name)
+    old = _read_bytes(path)
+    spec = _read(workspace, name, data)
+
+    moved: tuple[Change, ...] = ()
+    with contextlib.ExitStack() as stack:
+
+        def ready() -> None:
+            if _read_bytes(path) != old:
+                raise SpecError(
+                    "spec.overtaken",
+                    f"`envs/{name}.toml` was changed by somebody else meanwhile",
+                    hint="run the same command again",
+                )
+            if data != old:
+                stack.enter_context(_replaced(path, data))
+
+        if lock:
+            moved = lock_spec(workspace, name, spec, Upgrade(), progress, ready=ready)
+        else:
+            ready()
+    return Edited(written=data != old, moved=moved)
+
+
+def _read_bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+def _read(workspace: Workspace, name: str, data: bytes) -> EnvSpec:
+    try:
+        return workspace.parse(name, data)
+    except SpecError as error:
+        if error.code != "spec.invalid":
+            raise
+        problems = [replace(problem, line=None) for problem in error.problems]
+        message = f"with that change, {error.message.replace(' has ', ' would have ')}"
+        raise SpecError("spec.invalid", message, problems=problems, hint=error.hint) from None
+
+
+@contextlib.contextmanager
+def _replaced(path: Path, data: bytes) -> Iterator[None]:
+    """Write `data` beside `path`, and put it into its place if the block ends without an error."""
+    real = path.resolve()
+    mode = stat.S_IMODE(real.stat().st_mode) if real.exists() else 0o644
+    with atomic_writer(real, mode=mode) as file:
+        file.write(data)
+        file.flush()
+        yield

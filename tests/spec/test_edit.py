@@ -1,0 +1,264 @@
+"""Edits of a spec's text change what they say they change, and nothing else."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import tomli
+import tomlkit
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from envbuild.errors import SpecError
+from envbuild.spec.edit import (
+    MANAGERS,
+    Manager,
+    add_requirement,
+    find_requirements,
+    list_key,
+    remove_requirement,
+)
+from envbuild.spec.load import parse_spec
+from envbuild.spec.model import Conda, EnvSpec
+from envbuild.spec.shapes import find_record
+from envbuild.spec.toml_list import add_item, remove_item, replace_item
+from tests.spec.strategies import right_tables
+
+WHERE = "envs/x.toml"
+PLACED = {"conda": "pandas >=2", "pip": "pandas>=2", "system": "libpandas2"}
+
+
+def add(text: str, requirement: str, manager: Manager = "pip") -> str:
+    return add_requirement(text.encode(), requirement, manager, where=WHERE).decode()
+
+
+def remove(text: str, name: str, manager: Manager = "pip") -> str:
+    return remove_requirement(text.encode(), name, manager, where=WHERE).decode()
+
+
+# Each is the text, what is added to pip, and the text then.
+ADDED = {
+    "one-line": ('[pip]\ndependencies = ["a"]  # c\n', '[pip]\ndependencies = ["a", "new"]  # c\n'),
+    "last-comma": ('[pip]\ndependencies = [ "a", ]\n', '[pip]\ndependencies = [ "a", "new", ]\n'),
+    "quotes": ("pip.dependencies = ['a']\n", "pip.dependencies = ['a', 'new']\n"),
+    "empty": ("[pip]\ndependencies = []\n", '[pip]\ndependencies = ["new"]\n'),
+    "empty-lines": (
+        "[pip]\ndependencies = [\n    # nothing yet\n]\n",
+        '[pip]\ndependencies = [\n    # nothing yet\n    "new",\n]\n',
+    ),
+    "lines": (
+        '[pip]\ndependencies = [\n\t"a",  # one\n\t# two\n\t"b"  # three\n]  # four\n',
+        '[pip]\ndependencies = [\n\t"a",  # one\n\t# two\n\t"b",  # three\n\t"new"\n]  # four\n',
+    ),
+    "comma-first": (
+        '[pip]\ndependencies = [\n    "a"\n  , "b" # c\n  ]\n',
+        '[pip]\ndependencies = [\n    "a"\n  , "b" # c\n  , "new"\n  ]\n',
+    ),
+    "inline": ('pip = {dependencies = ["a"]} # c\n', 'pip = {dependencies = ["a", "new"]} # c\n'),
+    "no-table": ('python = "3.11.*"', 'python = "3.11.*"\n\n[pip]\ndependencies = ["new"]\n'),
+    "no-list": (
+        '[pip]\nindex-url = "u"  # c\n\n# of the image\n[image]\n',
+        '[pip]\nindex-url = "u"  # c\ndependencies = ["new"]\n\n# of the image\n[image]\n',
+    ),
+    "apart": (
+        '[pip.x]\ny = 1\n[image]\n[pip]\ndependencies = ["a"]\n',
+        '[pip.x]\ny = 1\n[image]\n[pip]\ndependencies = ["a", "new"]\n',
+    ),
+    "crlf": (
+        '# c\r\n[pip]\r\ndependencies = [\r\n  "a", # b\r\n]\r\n',
+        '# c\r\n[pip]\r\ndependencies = [\r\n  "a", # b\r\n  "new",\r\n]\r\n',
+    ),
+    "some-crlf": (
+        '# c\n[pip]\r\ndependencies = ["a"]\r\n',
+        '# c\n[pip]\r\ndependencies = ["a", "new"]\r\n',
+    ),
+    "mark": ("\ufeff[pip]\ndependencies = []\n", '\ufeff[pip]\ndependencies = ["new"]\n'),
+    "in-place": (
+        '[pip]\ndependencies = [\n  "NEW<2",  # why\n  "b",\n]\n',
+        '[pip]\ndependencies = [\n  "new",  # why\n  "b",\n]\n',
+    ),
+    "several": (
+        '[pip]\ndependencies = ["New<2; os_name == \'nt\'", "b", "new; os_name != \'nt\'"]\n',
+        '[pip]\ndependencies = ["new", "b"]\n',
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ADDED)
+def test_added_where_a_person_would_have(case: str) -> None:
+    before, after = ADDED[case]
+    assert add(before, "new") == after
+    assert add(after, "new") == after
+
+
+REMOVED = {
+    "line-and-its-comment": (
+        '[pip]\ndependencies = [\n  "a",  # one\n  # two\n  "new",  # gone\n  "b",\n]\n',
+        '[pip]\ndependencies = [\n  "a",  # one\n  # two\n  "b",\n]\n',
+    ),
+    "last-line": (
+        '[pip]\ndependencies = [\n  "a",  # one\n  "new"\n]\n',
+        '[pip]\ndependencies = [\n  "a"  # one\n]\n',
+    ),
+    "only": ('[pip]\ndependencies = [ "new", ] # c\n', "[pip]\ndependencies = [] # c\n"),
+    "first": ('[pip]\ndependencies = ["new", "b"]\n', '[pip]\ndependencies = ["b"]\n'),
+    "last": ('[pip]\ndependencies = ["a", "new"]\n', '[pip]\ndependencies = ["a"]\n'),
+    "comma-first": (
+        '[pip]\ndependencies = [\n    "a"\n  , "new" # c\n  , "b"\n  ]\n',
+        '[pip]\ndependencies = [\n    "a"\n  , "b"\n  ]\n',
+    ),
+    "absent": ('pip = { dependencies = ["a"] }\n', 'pip = { dependencies = ["a"] }\n'),
+    "no-table": ("[image]\n", "[image]\n"),
+}
+
+
+@pytest.mark.parametrize("case", REMOVED)
+def test_removed_with_its_comment(case: str) -> None:
+    before, after = REMOVED[case]
+    assert remove(before, "New") == after
+
+
+@pytest.mark.parametrize(
+    ("manager", "text", "name"),
+    [
+        ("pip", "Scikit_Learn>=1", "scikit-learn"),
+        ("pip", "scikit-learn[all]", "SCIKIT.LEARN"),
+        ("pip", "acme @ git+https://example.com/a.git@main", "Acme"),
+        ("pip", "./wheels/acme_tools-1.0-py3-none-any.whl", "acme-tools"),
+        ("conda", "conda-forge::Scikit-Learn >=1", "scikit_learn"),
+        ("conda", "pytorch[version='>=2']", "PyTorch"),
+        ("system", "libgomp1", "LibGomp1"),
+    ],
+)
+def test_removed_by_any_spelling(manager: Manager, text: str, name: str) -> None:
+    assert find_requirements(["other", text], manager, name) == [1]
+
+
+def test_condas_own_spelling_goes_first() -> None:
+    assert find_requirements(["a-b", "a_b"], "conda", "a_b") == [1]
+    assert find_requirements(["a-b"], "conda", "a_b") == [0]
+
+
+def test_other_machines_requirements_stay() -> None:
+    text = "[pip]\ndependencies = [\"a<2; os_name == 'nt'\"]\n"
+    both = add(text, "a; os_name != 'nt'")
+    assert tomli.loads(both)["pip"]["dependencies"] == [
+        "a<2; os_name == 'nt'",
+        "a; os_name != 'nt'",
+    ]
+    again = tomli.loads(add(both, 'a<3; os_name=="nt"'))["pip"]["dependencies"]
+    assert again == ['a<3; os_name=="nt"', "a; os_name != 'nt'"]
+    wheels = '[pip]\ndependencies = ["./w/a-1-cp311-cp311-linux_x86_64.whl"]\n'
+    arm = add(wheels, "./w/a-1-cp311-cp311-linux_aarch64.whl")
+    newer = add(arm, "./w/a-2-cp311-cp311-linux_x86_64.whl")
+    assert tomli.loads(newer)["pip"]["dependencies"] == [
+        "./w/a-2-cp311-cp311-linux_x86_64.whl", "./w/a-1-cp311-cp311-linux_aarch64.whl"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("manager", "requirement"), [("pip", "numpy >> 2"), ("conda", "numpy; x"), ("system", "git=1")]
+)
+def test_what_is_no_requirement_is_refused(manager: Manager, requirement: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        add("", requirement, manager)
+    assert caught.value.code == "spec.requirement"
+
+
+@pytest.mark.parametrize("text", ["pip = 3\n", "[pip]\ndependencies = [3]\n", "[[pip]]\n"])
+def test_what_has_no_list_of_texts_is_left_alone(text: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        add(text, "new")
+    assert caught.value.code == "spec.layout"
+
+
+BLANKS = st.sampled_from(["", " ", "\n", "  \n    ", ' # zz, "x" ]\n  ', "\n# zz\n\t", "\r\n"])
+STRINGS = st.sampled_from(['"a"', "'b'", '"a # b"', '"\\"]"', '"""c\nd"""', "'''e'''", '"é,"'])
+
+
+@st.composite
+def lists(draw: st.DrawFn) -> str:
+    """Any valid text of a list of strings."""
+    items = draw(st.lists(STRINGS, max_size=4))
+    text = "["
+    for n, item in enumerate(items):
+        text += draw(BLANKS) + item + draw(BLANKS)
+        text += "," if n + 1 < len(items) or draw(st.booleans()) else ""
+    return text + draw(BLANKS) + "]"
+
+
+def load(text: str) -> list[str]:
+    return list(tomli.loads(f"x = {text}")["x"])
+
+
+def comments(text: str) -> int:
+    return text.count("zz")
+
+
+@given(
+    text=lists(), index=st.integers(0, 3), value=st.sampled_from(["new", "it's", 'say "x"', "\x7f"])
+)
+@settings(max_examples=300, deadline=None)
+def test_any_layout_of_a_list(text: str, index: int, value: str) -> None:
+    before = load(text)
+    added = add_item(text, value)
+    assert load(added) == [*before, value]
+    assert comments(added) == comments(text)
+    if index >= len(before):
+        return
+    other = replace_item(text, index, value)
+    assert load(other) == [*before[:index], value, *before[index + 1 :]]
+    assert comments(other) == comments(text)
+    gone = remove_item(text, index)
+    assert load(gone) == [*before[:index], *before[index + 1 :]]
+    assert comments(gone) >= comments(text) - 2  # at most its own line's
+    assert load(remove_item(added, len(before))) == before
+
+
+@given(
+    table=right_tables(find_record(EnvSpec)),
+    manager=st.sampled_from(MANAGERS),
+    newline=st.sampled_from(["\n", "\r\n"]),
+)
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_spec(table: dict[str, Any], manager: Manager, newline: str) -> None:
+    text = "# first\n" + tomlkit.dumps(table).replace("\r", "") + "# last\n"
+    text = text.replace("\n", newline)
+    before = tomli.loads(text)
+    requirement = PLACED[manager]
+    after = add(text, requirement, manager)
+    wanted = deepcopy(before)
+    owner, key = (str(part) for part in list_key(manager))
+    texts = wanted.setdefault(owner, {}).setdefault(key, [])
+    new = not find_requirements(texts, manager, requirement)
+    if new:
+        texts.append(requirement)
+        assert tomli.loads(after) == wanted
+    assert after.startswith("# first")
+    assert "# last" in after
+    assert ("\r\n" in after) == (newline == "\r\n")
+    if not new:
+        return
+    check_spec(text, after, manager)
+    back = tomli.loads(remove(after, "libpandas2" if manager == "system" else "Pandas", manager))
+    before.setdefault(owner, {}).setdefault(key, [])
+    assert back == before
+
+
+def check_spec(before: str, after: str, manager: Manager) -> None:
+    """Read both as specs, if they are any, and compare what they say."""
+    try:
+        old, new = (parse_spec(text.encode(), where=WHERE) for text in (before, after))
+    except SpecError:
+        return
+    requirement = PLACED[manager]
+    conda = old.conda or Conda()
+    expected = {
+        "conda": {"conda": replace(conda, dependencies=(*conda.dependencies, requirement))},
+        "pip": {"pip": replace(old.pip, dependencies=(*old.pip.dependencies, requirement))},
+        "system": {"system": replace(old.system, packages=(*old.system.packages, requirement))},
+    }
+    assert new == replace(old, **expected[manager])

@@ -1,0 +1,270 @@
+"""Adding and removing packages: the spec's layout stays, the lock follows, and both or nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.rig.conda_channel import CondaChannel
+from tests.rig.pip_index import PipIndex
+from tests.rig.project import Outcome, Project
+
+SPEC = """\
+# What we train with.
+platforms = ["linux-64"]  # what we have
+python = "3.11.*"
+conda = {{ channels = ["{channel}"] }}
+image.base = "scratch"
+
+[pip]
+index-url = '{index}'
+dependencies = [
+  'acme<2',  # the new one is slow
+  # of the whole team
+  'tool',
+]
+"""
+
+
+def edit(project: Project, *words: str) -> Outcome:
+    done = subprocess.run(
+        [sys.executable, "-m", "envbuild", *words], cwd=project.root, text=True,
+        env=project.environment, capture_output=True, check=False, timeout=120,
+    )  # fmt: skip
+    return Outcome(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+
+def must(project: Project, *words: str) -> str:
+    outcome = edit(project, *words)
+    assert outcome.code == 0, outcome.text
+    return outcome.stdout
+
+
+def refused(project: Project, code: str, *words: str) -> str:
+    """Expect an error and not a byte changed."""
+    before = read_all(project)
+    outcome = edit(project, *words)
+    assert outcome.code == 1, outcome.text
+    assert f"[{code}]" in outcome.text, outcome.text
+    assert "Traceback" not in outcome.text
+    assert read_all(project) == before
+    return outcome.text
+
+
+def read_all(project: Project) -> Mapping[str, bytes]:
+    folders = (project.root / "envs", project.root / "lockfiles")
+    return {str(p): p.read_bytes() for f in folders for p in f.rglob("*") if p.is_file()}
+
+
+def spec(project: Project) -> str:
+    return (project.root / "envs" / "demo.toml").read_text()
+
+
+@pytest.fixture(scope="module")
+def index() -> Iterator[PipIndex]:
+    with PipIndex() as index:
+        for version in ("1.0", "2.0"):
+            index.add("acme", version, "helper-tool>=1")
+            index.add("tool", version)
+        index.add("helper_tool", "1.0")
+        index.add("extra", "1.0")
+        yield index
+
+
+@pytest.fixture(scope="module")
+def locked(
+    tmp_path_factory: pytest.TempPathFactory, index: PipIndex, conda_channel: CondaChannel
+) -> Project:
+    """A repository with one locked environment."""
+    folder = tmp_path_factory.mktemp("edit")
+    made = Project(root=folder / "repository", cache=folder / "cache")
+    made.write("noxfile.py", "import envbuild\n\nenvbuild.register()\n")
+    made.write("envs/demo.toml", SPEC.format(index=index.url, channel=conda_channel.url))
+    must(made, "lock", "demo")
+    return made
+
+
+@pytest.fixture
+def demo(locked: Project, tmp_path: Path, index: PipIndex) -> Project:
+    """A copy of it for one test."""
+    index.watch = lambda: None
+    root = tmp_path / "repository"
+    shutil.copytree(locked.root, root)
+    return Project(root=root, cache=locked.cache)
+
+
+def test_added_replaced_and_removed(demo: Project) -> None:
+    text = spec(demo)
+    before = read_all(demo)
+    said = must(demo, "add", "demo", "--pip", "Extra>=1")
+    assert "asks pip for `Extra>=1`" in said
+    assert "extra (pip)" in said
+    assert "tool (pip)" not in said
+    assert spec(demo) == text.replace("  'tool',\n", "  'tool',\n  'Extra>=1',\n")
+    must(demo, "check", "demo")
+    said = must(demo, "add", "demo", "ACME")
+    assert "'ACME',  # the new one is slow" in spec(demo)
+    assert "1.0" in said or "acme (pip)" not in said  # the pin of the lock is preferred
+    must(demo, "add", "demo", "acme<2", "--pip", "extra==1.0")
+    assert "'extra==1.0'" in spec(demo)
+    must(demo, "remove", "demo", "EXTRA")
+    assert read_all(demo) == before
+    assert must(demo, "add", "demo", "tool") == "asks pip for `tool`\n"
+    assert read_all(demo) == before
+
+
+def test_only_the_spec(demo: Project) -> None:
+    lock = (demo.root / "lockfiles" / "demo" / "envbuild.lock").read_bytes()
+    must(demo, "add", "demo", "--pip", "extra", "--no-lock")
+    assert "'extra'" in spec(demo)
+    assert (demo.root / "lockfiles" / "demo" / "envbuild.lock").read_bytes() == lock
+    assert "[lock.stale]" in edit(demo, "check", "demo").text
+    told = json.loads(must(demo, "remove", "demo", "extra", "--no-lock", "--json"))
+    assert told == {
+        "environment": "demo", "written": True, "moved": [],
+        "requirements": [{"text": "extra", "manager": "pip"}],
+    }  # fmt: skip
+
+
+def test_what_can_not_be_solved_changes_nothing(demo: Project) -> None:
+    said = refused(demo, "lock.unsatisfiable", "add", "demo", "--pip", "extra>=9")
+    assert "nothing was changed" in said
+    refused(demo, "spec.requirement", "add", "demo", "--pip", "extra >> 9")
+    said = refused(demo, "spec.invalid", "add", "demo", "--conda", "tool")
+    assert "`envs/demo.toml` would have a problem" in said
+
+
+def test_what_can_not_be_removed(demo: Project) -> None:
+    said = refused(demo, "spec.not-asked", "remove", "demo", "helper.tool")
+    assert "it is locked because it is needed by `acme`" in said
+    assert "did you mean `tool`?" in refused(demo, "spec.not-asked", "remove", "demo", "tol")
+    refused(demo, "spec.not-asked", "remove", "demo", "--conda", "tool")
+    refused(demo, "spec.missing", "remove", "mak", "tool")
+    refused(demo, "session.arguments", "remove", "demo")
+
+
+def test_a_broken_spec_is_not_edited(demo: Project) -> None:
+    demo.write("envs/demo.toml", spec(demo) + "unknown = 1\n")
+    refused(demo, "spec.invalid", "add", "demo", "--pip", "extra")
+
+
+def start(project: Project, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "envbuild", *words], cwd=project.root, text=True,
+        env=project.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def hold(index: PipIndex) -> tuple[threading.Event, threading.Event]:
+    """Have the index wait with its answers; return what says it was asked, and what frees it."""
+    asked, free = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        asked.set()
+        free.wait(60)
+
+    index.watch = watch
+    return asked, free
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_while_it_resolves(
+    demo: Project, index: PipIndex, number: signal.Signals
+) -> None:
+    before = read_all(demo)
+    asked, free = hold(index)
+    run = start(demo, "add", "demo", "--pip", "extra")
+    try:
+        assert asked.wait(60)
+        os.kill(run.pid, number)
+        said, _ = run.communicate(timeout=40)
+    finally:
+        free.set()
+        run.kill()
+        run.wait()
+    assert run.returncode == 130, said
+    assert "Traceback" not in said
+    assert read_all(demo) == before
+
+
+def test_an_edit_by_hand_meanwhile_is_kept(demo: Project, index: PipIndex) -> None:
+    asked, free = hold(index)
+    run = start(demo, "add", "demo", "--pip", "extra")
+    try:
+        assert asked.wait(60)
+        mine = demo.write("envs/demo.toml", spec(demo) + "# mine\n")
+        before = read_all(demo)
+        free.set()
+        said, _ = run.communicate(timeout=60)
+    finally:
+        free.set()
+        run.kill()
+        run.wait()
+    assert "[spec.overtaken]" in said
+    assert mine.read_text().endswith("# mine\n")
+    assert read_all(demo) == before
+
+
+def test_two_at_once(demo: Project) -> None:
+    runs = [start(demo, "add", "demo", "--pip", name) for name in ("extra", "helper-tool")]
+    assert [run.communicate(timeout=90)[1] for run in runs] == [None, None]
+    assert "'extra'" in spec(demo)
+    assert "'helper-tool'" in spec(demo)
+    must(demo, "check", "demo")
+
+
+def test_link_and_mode_of_the_file_stay(demo: Project) -> None:
+    file = demo.root / "envs" / "demo.toml"
+    real = file.rename(demo.root / "real.toml")
+    real.chmod(0o640)
+    file.symlink_to(real)
+    must(demo, "add", "demo", "--pip", "extra", "--no-lock")
+    assert file.is_symlink()
+    assert "'extra'" in real.read_text()
+    assert real.stat().st_mode & 0o777 == 0o640
+
+
+def test_conda_first_where_there_is_conda(
+    project: Project, conda_channel: CondaChannel, tmp_path: Path
+) -> None:
+    project.write(
+        "envs/demo.toml",
+        'platforms = ["linux-64"]\npython = "3.11.*"\n[image]\nbase = "scratch"\n'
+        f'[conda]\nchannels = ["{conda_channel.url}"]\n',
+    )
+    said = must(project, "add", "demo", "Greet 1.*")
+    assert "asks conda for `Greet 1.*`" in said
+    assert "greet (conda)" in said
+    refused(project, "spec.invalid", "add", "demo", "--system", "git")
+    refused(project, "lock.unsatisfiable", "add", "demo", "no-such-package")
+    must(project, "add", "demo", "greet")
+    assert 'dependencies = ["greet"]' in spec(project)
+    assert "removed" in must(project, "remove", "demo", "GREET")
+    assert "dependencies = []" in spec(project)
+    must(project, "check", "demo")
+
+
+def test_a_namesake_has_to_be_said(project: Project) -> None:
+    project.write(
+        "envs/demo.toml",
+        'python = "3.11.*"\n[conda]\ndependencies = ["graphviz"]\n'
+        '[pip]\ndependencies = ["graphviz"]\n',
+    )
+    said = refused(project, "spec.which-manager", "remove", "demo", "graphviz", "--no-lock")
+    assert "nox -s remove -- demo --conda graphviz" in said
+    must(project, "remove", "demo", "--pip", "graphviz", "--no-lock")
+    assert spec(project).endswith("[pip]\ndependencies = []\n")
+
+
+def test_by_nox(demo: Project) -> None:
+    demo.must("-s", "add", "--", "demo", "--pip", "extra")
+    demo.must("-s", "remove", "--", "demo", "extra")
