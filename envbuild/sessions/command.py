@@ -15,10 +15,7 @@ from typing import Final, NoReturn
 from envbuild.errors import SpecError
 from envbuild.sessions.table import SESSIONS
 
-__all__ = ["find_root", "main"]
-
-_MARKS: Final = ("noxfile.py", "envs")
-"""What the root of a repository has that uses envbuild."""
+__all__ = ["main"]
 
 _HERE: Final = frozenset({"init"})
 """Sessions that are about the folder they are called in, whatever is above it."""
@@ -55,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(name: str, arguments: Sequence[str]) -> int:
     from envbuild.sessions.context import Context
     from envbuild.sessions.guard import run_session
+    from envbuild.workspace.workspace import find_root
 
     root = Path.cwd() if name in _HERE else find_root(Path.cwd())
     context = Context(name=name, root=root, arguments=tuple(arguments), call=f"envbuild {name}")
@@ -71,12 +69,6 @@ def _run(name: str, arguments: Sequence[str]) -> int:
 def _fail(message: str) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(1)
-
-
-def find_root(folder: Path) -> Path:
-    """Return the nearest folder, from `folder` upwards, that uses envbuild; else `folder`."""
-    places = (folder, *folder.parents)
-    return next((p for p in places if any((p / mark).exists() for mark in _MARKS)), folder)
 
 
 def _render_help() -> str:

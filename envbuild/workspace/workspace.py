@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from envbuild.errors import SpecError
 from envbuild.kit.places import Cache, Repository, find_cache
@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from envbuild.lock.model import Lock
     from envbuild.spec.model import EnvSpec
 
-__all__ = ["Workspace"]
+__all__ = ["Workspace", "find_root"]
+
+_MARKS: Final = ("noxfile.py", "envs")
+"""What the root of a repository has that uses envbuild."""
+
+
+def find_root(folder: Path) -> Path:
+    """Return the nearest folder, from `folder` upwards, that uses envbuild; else `folder`."""
+    places = (folder, *folder.parents)
+    return next((p for p in places if any((p / mark).exists() for mark in _MARKS)), folder)
 
 
 @dataclass(frozen=True, kw_only=True)

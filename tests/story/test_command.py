@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from envbuild.sessions.command import find_root
 from envbuild.sessions.table import SESSIONS
+from envbuild.workspace.workspace import find_root
 from tests.rig.project import Project
 
 
