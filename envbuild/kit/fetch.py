@@ -23,6 +23,7 @@ from envbuild.kit.http import (
     split_credentials,
     strip_credentials,
 )
+from envbuild.kit.login import describe_login
 from envbuild.kit.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -197,6 +198,10 @@ def _explain(name: str, failures: Sequence[tuple[str, _Failed]]) -> EnvbuildErro
     code = next((code for code in order if code in codes), "fetch.gone")
     places = "; ".join(f"`{strip_credentials(url)}`: {f.reason}" for url, f in failures)
     message, hint = _WORDS[code]
+    if code == "fetch.unauthorised":
+        refused = next(url for url, failure in failures if failure.code == code)
+        login = describe_login(refused)
+        places, hint = f"{places}, asked {login.words}", f"to mend it, {login.advice}"
     return EnvbuildError(code, f"{message.format(name=name)} ({places or 'no URL'})", hint=hint)
 
 
@@ -210,8 +215,8 @@ _WORDS: Final = {
         "somebody changed the file or the way to it is broken; find out which before you lock anew",
     ),
     "fetch.unauthorised": (
-        "`{name}` may not be downloaded with the credentials at hand",
-        "check the `${VAR}` in the URL or the entry of the host in `~/.netrc`",
+        "`{name}` may not be downloaded",
+        "check the login",
     ),
     "fetch.failed": (
         "`{name}` can't be downloaded",

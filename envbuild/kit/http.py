@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import unquote, urlsplit
 
 from envbuild.errors import EnvbuildError
+from envbuild.kit.login import read_netrc
 
 if TYPE_CHECKING:
     import urllib3
@@ -29,7 +30,6 @@ __all__ = [
     "describe_failure",
     "expand_references",
     "explain_failure",
-    "find_netrc",
     "is_loopback",
     "open_pool",
     "shared_pool",
@@ -125,7 +125,8 @@ def _shared_pool(_process: int, _bundles: tuple[str | None, ...]) -> urllib3.Poo
 def expand_references(text: str) -> str:
     """Return `text` with each `${VAR}` replaced from the environment.
 
-    Raises `EnvbuildError` `credential.unset` if a variable isn't set.
+    Raises `EnvbuildError` `credential.unset` if a variable isn't set, or empty: a CI system gives
+    an empty one for a secret that it doesn't have.
     """
     return _REFERENCE.sub(_look_up, text)
 
@@ -133,10 +134,11 @@ def expand_references(text: str) -> str:
 def _look_up(match: re.Match[str]) -> str:
     name = match[1]
     value = os.environ.get(name)
-    if value is None:
+    if not value:
         raise EnvbuildError(
             "credential.unset",
-            f"a URL refers to the environment variable `{name}`, which is not set",
+            f"a URL refers to the environment variable `{name}`, which is "
+            f"{'not set' if value is None else 'empty'}",
             hint=f"to set it for this shell, run `export {name}=...`",
         )
     return value
@@ -169,26 +171,14 @@ def split_credentials(url: str) -> tuple[str, dict[str, str]]:
             unquote(expand_references(user)), unquote(expand_references(password))
         )
     plain = expand_references(url)
-    return plain, find_netrc(urlsplit(plain).hostname or "")
+    login = read_netrc(urlsplit(plain).hostname or "").login
+    return plain, basic_authorization(*login) if login else {}
 
 
 def basic_authorization(user: str, password: str) -> dict[str, str]:
     """Return the `Authorization` header of RFC 7617."""
     token = base64.b64encode(f"{user}:{password}".encode()).decode()
     return {"Authorization": f"Basic {token}"}
-
-
-def find_netrc(host: str) -> dict[str, str]:
-    """Return the header for `host` from `NETRC` or `~/.netrc`; empty if there is none."""
-    import netrc
-
-    named = os.environ.get("NETRC")
-    path = Path(named) if named else Path.home() / ".netrc"
-    try:
-        found = netrc.netrc(path).authenticators(host) if host else None
-    except (OSError, netrc.NetrcParseError):
-        return {}
-    return basic_authorization(found[0] or found[1] or "", found[2] or "") if found else {}
 
 
 def is_loopback(host: str) -> bool:

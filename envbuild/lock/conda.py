@@ -91,6 +91,7 @@ class _Run:
 
     spec: EnvSpec
     conda: Conda
+    settings: Settings
     folder: Path
     executable: _Executable
     environment: Mapping[str, str]
@@ -192,7 +193,7 @@ def _check_upgrade_names(spec: EnvSpec, old: _Entries, upgrade: Upgrade, task: s
 def _prepare(
     spec: EnvSpec, conda: Conda, *, folder: Path, settings: Settings, logs: Path, task: str
 ) -> _Run:
-    secrets = _find_secrets([*conda.channels, *(m for ms in settings.mirrors.values() for m in ms)])
+    secrets = _find_secrets(_list_places(conda, settings))
     planned = {
         name: plan_virtual_packages(conda.virtual_packages, PLATFORMS[name])
         for name in spec.platforms
@@ -213,6 +214,7 @@ def _prepare(
     return _Run(
         spec=spec,
         conda=conda,
+        settings=settings,
         folder=folder,
         executable=executable,
         environment=environment,
@@ -220,6 +222,11 @@ def _prepare(
         logs=logs,
         task=task,
     )
+
+
+def _list_places(conda: Conda, settings: Settings) -> list[str]:
+    """Return all URLs and names that a package may come from, as they are written."""
+    return [*conda.channels, *(m for mirrors in settings.mirrors.values() for m in mirrors)]
 
 
 def _find_secrets(urls: Iterable[str]) -> tuple[str, ...]:
@@ -349,7 +356,7 @@ def _explain(
 ) -> LockError:
     """Return the error to raise for a conda-lock that failed."""
     if failure.kind == "channel":
-        return say_channel(failure, log=log)
+        return say_channel(failure, log=log, written=_list_places(run.conda, run.settings))
     if failure.kind == "match-spec":
         return say_match_spec(failure, task=run.task)
     failures = [failure, *_ask_the_others(run, failure, environment)]

@@ -7,6 +7,7 @@ a traceback behind. Written against conda-lock 4 (`conda_lock/conda_solver.py`).
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 from envbuild.errors import LockError
 from envbuild.kit.http import strip_credentials
+from envbuild.kit.login import describe_login
 
 __all__ = ["CondaFailure", "parse_failure", "say_channel", "say_match_spec", "say_unsatisfiable"]
 
@@ -134,8 +136,8 @@ def _indent(text: str) -> str:
     return "\n".join(f"  {line}".rstrip() for line in text.splitlines())
 
 
-def say_channel(failure: CondaFailure, *, log: Path) -> LockError:
-    """Return the error for a channel that can't be read."""
+def say_channel(failure: CondaFailure, *, log: Path, written: Sequence[str] = ()) -> LockError:
+    """Return the error for a channel that can't be read; `written` are the URLs that may be it."""
     text = failure.explanation
     url = _URL.search(text)
     channel = _INDEX.sub("", url[0]) if url else ""
@@ -143,20 +145,35 @@ def say_channel(failure: CondaFailure, *, log: Path) -> LockError:
     lines = [line.removeprefix("Caused by: ").strip() for line in text.splitlines() if line.strip()]
     reason = f"it answers {status[1]} {status[2].strip()}" if status else lines[-1].rstrip(".")
     where = f"at `{channel}`" if channel else "that the spec names"
+    hint = _advise(status[1] if status else "")
+    if status and status[1] in {"401", "403"}:
+        sent, hint = _explain_login(channel, written)
+        reason += sent
     return LockError(
         "lock.channel",
         f"the conda channel {where} can't be read: {reason}; the solver's output is in `{log}`",
-        hint=_advise(status[1] if status else ""),
+        hint=hint,
     )
 
 
+def _explain_login(channel: str, written: Sequence[str]) -> tuple[str, str]:
+    """Return what the request was logged in with, as an ending, and how to mend it."""
+    alike = (url for url in written if _is_below(channel, strip_credentials(url)))
+    url = next(alike, channel)
+    login = describe_login(url)
+    hint = f"to mend it, {login.advice}"
+    if "${" in url or not channel:
+        return (f" {login.words}" if channel else ""), hint
+    # What that file has is rattler's to know.
+    sent = "" if os.environ.get("RATTLER_AUTH_FILE") else f" {login.words}"
+    return sent, f"{hint}; or write it into the file that `RATTLER_AUTH_FILE` names"
+
+
+def _is_below(url: str, stem: str) -> bool:
+    return f"{url.rstrip('/')}/".startswith(f"{stem.rstrip('/')}/")
+
+
 def _advise(status: str) -> str:
-    if status in {"401", "403"}:
-        return (
-            "write a credential into the channel's URL as a reference, such as "
-            "`https://${TOKEN}@pkgs.example.com/channel`, or put it into netrc or the file that "
-            "`RATTLER_AUTH_FILE` names"
-        )
     if status == "404":
         return "check the names and URLs in `conda.channels`"
     return (

@@ -24,7 +24,13 @@ from envbuild.kit.files import write_atomic
 from envbuild.kit.http import expand_references, strip_credentials
 from envbuild.kit.places import Cache
 from envbuild.kit.process import run_tool
-from envbuild.lock.conda_client import child_command, leave, mirror_environment, open_client
+from envbuild.lock.conda_client import (
+    PrivateChannel,
+    child_command,
+    leave,
+    mirror_environment,
+    open_client,
+)
 from envbuild.lock.model import CondaPackage
 from envbuild.lock.names import normalise_name
 from envbuild.spec.settings import Settings
@@ -128,13 +134,16 @@ def main() -> NoReturn:
 async def _read_all(questions: Sequence[Mapping[str, str]]) -> dict[str, dict[str, Any]]:
     import asyncio
 
-    client = open_client()
+    places = {question["place"]: _find_private(question["place"]) for question in questions}
+    client = open_client([private for private in places.values() if private])
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def answer(place: str) -> dict[str, Any]:
         async with gate:
             try:
-                return {"paths": await _read_paths(place, client)}
+                private = places[place]
+                shown = f"{private.shown}/{place.rpartition('/')[2]}" if private else place
+                return {"paths": await _read_paths(shown, client)}
             except Exception as error:  # noqa: BLE001 - rattler has no common class for them
                 reason = str(error).strip().splitlines()
                 return {"place": place, "error": reason[-1] if reason else type(error).__name__}
@@ -143,13 +152,18 @@ async def _read_all(questions: Sequence[Mapping[str, str]]) -> dict[str, dict[st
     return {question["sha256"]: found for question, found in zip(questions, answers, strict=True)}
 
 
+def _find_private(place: str) -> PrivateChannel | None:
+    """Return the folder of a package as a channel, if its URL has references."""
+    return PrivateChannel.parse(place.rpartition("/")[0])
+
+
 async def _read_paths(place: str, client: Any) -> list[str]:
     from rattler.package_streaming import PackageArchive
 
     if place.startswith("file://"):
         place = unquote(urlsplit(place).path)
     if "://" in place:
-        archive = await PackageArchive.from_url(client, expand_references(place))
+        archive = await PackageArchive.from_url(client, place)
     else:
         archive = await PackageArchive.from_path(place)
     # Packages from before 2017 have no paths.json.

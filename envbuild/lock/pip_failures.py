@@ -17,6 +17,7 @@ from envbuild.kit.http import (
     split_credentials,
     strip_credentials,
 )
+from envbuild.kit.login import describe_login
 from envbuild.kit.process import ToolExitError
 from envbuild.lock.names import normalise_name
 from envbuild.lock.pip_indexes import Indexes
@@ -40,6 +41,10 @@ _UNREACHED: Final = re.compile(
     r"Failed to fetch: `?\w+://(?:[^/\s@]*@)?([^/\s`]+)|connection broken by .*?host='([^']+)'"
 )
 _SHOWN_FILES: Final = 6
+_CHECK_URL: Final = (
+    "check its URL (`pip.index-url` and `pip.extra-index-urls`, or `pip config list`), and that "
+    "this machine reaches it"
+)
 
 
 def explain_resolution(error: ToolExitError, job: PipJob) -> EnvbuildError | None:
@@ -151,14 +156,10 @@ def find_broken_index(indexes: Indexes, names: Iterable[str]) -> LockError | Non
         return None
     name = normalise_name(next(iter(names), "pip"))
     for url in indexes.urls:
-        reason = _ask(indexes, url, name)
+        reason, hint = _ask(indexes, url, name)
         if reason:
-            return LockError(
-                "lock.index",
-                f"the package index `{strip_credentials(url)}` {reason}",
-                hint="check its URL and the variables that hold its credentials "
-                "(`pip.index-url` and `pip.extra-index-urls`, or `pip config list`)",
-            )
+            place = strip_credentials(url)
+            return LockError("lock.index", f"the package index `{place}` {reason}", hint=hint)
     return None
 
 
@@ -179,13 +180,14 @@ def find_silent_host(output: str) -> LockError | None:
     )
 
 
-def _ask(indexes: Indexes, url: str, name: str) -> str:
-    """Return what is wrong with the index at `url`, empty if nothing is."""
+def _ask(indexes: Indexes, url: str, name: str) -> tuple[str, str]:
+    """Return what is wrong with the index at `url` (empty if nothing is), and what to do."""
     parts = urlsplit(url)
     if parts.scheme == "file":
-        return "" if Path(url2pathname(parts.path)).is_dir() else "is a folder that isn't there"
+        there = Path(url2pathname(parts.path)).is_dir()
+        return ("" if there else "is a folder that isn't there"), _CHECK_URL
     if {parts.hostname, parts.netloc.rpartition("@")[2]} & set(indexes.trusted):
-        return ""  # its certificate may be one that no one else accepts
+        return "", ""  # its certificate may be one that no one else accepts
     from urllib3.exceptions import HTTPError
 
     plain, headers = split_credentials(url)
@@ -195,7 +197,14 @@ def _ask(indexes: Indexes, url: str, name: str) -> str:
             page = f"{plain.rstrip('/')}/{name}/"
             status = pool.request("GET", page, headers=headers, preload_content=False).status
         except HTTPError as error:
-            return f"can't be reached: {describe_failure(error)}"
-    if status in {401, 407} or (status == 403 and len(indexes.urls) == 1):
-        return f"refuses access (HTTP {status})"
-    return f"is out of order (HTTP {status})" if status >= 500 else ""
+            return f"can't be reached: {describe_failure(error)}", _CHECK_URL
+    if _is_refusal(status, indexes):
+        login = describe_login(indexes.written.get(url, url))
+        return f"refuses access (HTTP {status}) {login.words}", f"to mend it, {login.advice}"
+    return (f"is out of order (HTTP {status})" if status >= 500 else ""), _CHECK_URL
+
+
+def _is_refusal(status: int, indexes: Indexes) -> bool:
+    if indexes.settings.get("keyring-provider") in {"import", "subprocess"}:
+        return False  # pip and uv had a login that this question went without
+    return status in {401, 407} or (status == 403 and len(indexes.urls) == 1)

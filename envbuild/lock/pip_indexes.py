@@ -53,7 +53,8 @@ class Indexes:
     """The sources of packages with their credentials in place, and how to reach them.
 
     `index_url` None means the tools' own default. `settings` are options of pip by their long
-    names. `secrets` are what must not appear in any output. `repr` shows none of it.
+    names. `secrets` are what must not appear in any output. `written` has a URL as the spec
+    writes it, with references. `repr` shows none of it.
     """
 
     index_url: str | None = field(repr=False)
@@ -61,6 +62,7 @@ class Indexes:
     find_links: tuple[str, ...] = field(repr=False)
     settings: Mapping[str, str] = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
+    written: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -88,6 +90,8 @@ def find_indexes(spec: EnvSpec, *, logs: Path) -> Indexes:
     """
     configured = _load_pip_settings(logs)
     index_url = spec.pip.index_url
+    named = [*spec.pip.extra_index_urls, *([index_url] if index_url else [])]
+    written = {_expand(url): url for url in named}
     extra = [_expand(url) for url in spec.pip.extra_index_urls]
     links: list[str] = []
     if index_url is None:
@@ -105,6 +109,7 @@ def find_indexes(spec: EnvSpec, *, logs: Path) -> Indexes:
         find_links=tuple(dict.fromkeys(links)),
         settings=settings,
         secrets=tuple(sorted(secrets)),
+        written=written,
     )
 
 
@@ -158,10 +163,13 @@ def pip_environment(indexes: Indexes) -> dict[str, str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PIP_")}
     for key, value in indexes.settings.items():
         environment[f"PIP_{key.upper().replace('-', '_')}"] = " ".join(value.split())
+    if "cert" in indexes.settings:
+        # Below pip, requests prefers these two to what pip was told.
+        environment["REQUESTS_CA_BUNDLE"] = environment["PIP_CERT"]
     if indexes.index_url:
-        environment["PIP_INDEX_URL"] = indexes.index_url
+        environment["PIP_INDEX_URL"] = _spell_for_pip(indexes.index_url)
     if indexes.extra_urls:
-        environment["PIP_EXTRA_INDEX_URL"] = " ".join(indexes.extra_urls)
+        environment["PIP_EXTRA_INDEX_URL"] = " ".join(map(_spell_for_pip, indexes.extra_urls))
     if indexes.find_links:
         environment["PIP_FIND_LINKS"] = " ".join(indexes.find_links)
     return environment | {
@@ -173,9 +181,25 @@ def pip_environment(indexes: Indexes) -> dict[str, str]:
     }
 
 
+def _spell_for_pip(url: str) -> str:
+    """Return `url` so that pip sends its login in UTF-8, as everybody else does.
+
+    Below pip, requests encodes a login in Latin-1, and fails where that lacks a character. Here
+    each byte of the UTF-8 is one character of Latin-1.
+    """
+    user_info, at, host = url.partition("://")[2].partition("/")[0].rpartition("@")
+    words = [unquote(word) for word in user_info.split(":")]
+    if all(word.isascii() for word in words):
+        return url
+    spelt = ":".join(quote(word.encode().decode("latin-1"), safe="") for word in words)
+    return url.replace(f"{user_info}{at}{host}", f"{spelt}{at}{host}", 1)
+
+
 def uv_environment(indexes: Indexes) -> dict[str, str]:
     """Return the environment of a uv that sees `indexes` as pip does, and nothing else."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("UV_") or k in _UV_PASSED}
+    if bundle := os.environ.get("REQUESTS_CA_BUNDLE"):
+        kept.setdefault("SSL_CERT_FILE", bundle)  # uv knows this one alone
     environment = kept | {
         # As pip does: the best version of all indexes, not the best of the first that has any.
         "UV_INDEX_STRATEGY": "unsafe-best-match",

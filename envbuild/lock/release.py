@@ -30,6 +30,7 @@ from envbuild.kit.http import (
     split_credentials,
     strip_credentials,
 )
+from envbuild.kit.login import describe_login
 from envbuild.lock.apt_sources import AptConfig, ArchiveSource
 from envbuild.lock.debian_index import parse_stanza
 from envbuild.lock.debian_signature import check_signature
@@ -93,7 +94,7 @@ def find_release(
             return None
         raise _no_suite(source, patience or Patience())
     if answer.status not in {200, _UNCHANGED}:
-        raise _down(shown, f"the server answered {answer.status}")
+        raise _refused(url, answer.status)
     data = old if answer.status == _UNCHANGED else answer.data
     release = parse_release(check_signature(data, source, config, url=shown))
     _check_release(release, source, shown)
@@ -147,6 +148,18 @@ def _get(url: str, headers: Mapping[str, str], patience: Patience) -> _Answer:
             tag, modified = got.headers.get("ETag", ""), got.headers.get("Last-Modified", "")
             return _Answer(status=got.status, data=got.data, tag=tag, modified=modified)
         time.sleep(patience.pause(attempt, got.headers.get("Retry-After")))
+
+
+def _refused(url: str, status: int) -> LockError:
+    if status not in {401, 403, 407}:
+        return _down(strip_credentials(url), f"the server answered {status}")
+    login = describe_login(url)
+    return LockError(
+        "lock.archive-down",
+        f"the Debian archive can't be read: `{strip_credentials(url)}`: the server answered "
+        f"{status}, asked {login.words}",
+        hint=f"to mend it, {login.advice}",
+    )
 
 
 def _down(url: str, reason: str) -> LockError:

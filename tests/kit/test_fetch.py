@@ -178,6 +178,8 @@ def test_credentials_are_sent_and_never_shown(
         fetch([f"http://me:${{ACME_TOKEN}}@{server.host}/a.whl"], target)
     assert caught.value.code == "fetch.unauthorised"
     assert "s3cret" not in str(caught.value)
+    assert "with the login in `ACME_TOKEN`" in caught.value.message
+    assert "`export ACME_TOKEN=...`" in str(caught.value.hint)
     assert "ACME_TOKEN}@" not in caught.value.message
     assert server.seen[0].headers["Authorization"] == "Basic bWU6czNjcmV0"
     assert server.seen[0].path == "/a.whl"

@@ -45,8 +45,11 @@ def _written_anywhere(folder: Path, secret: str) -> list[str]:
 def test_references_stay_references(
     solver: Solver, private: CondaChannel, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # As it is, in no URL's encoding.
+    odd = f"{PASSWORD}@:/ 50%é"
+    private.server.credentials = (USER, odd)
     monkeypatch.setenv("TEAM_USER", USER)
-    monkeypatch.setenv("TEAM_KEY", PASSWORD)
+    monkeypatch.setenv("TEAM_KEY", odd)
     url = private.url.replace("://", "://${TEAM_USER}:${TEAM_KEY}@")
     solution = solver.lock("greet", channels=[url])
     assert all(p.url.startswith(f"{url}/") for p in solution.packages["linux-64"])
@@ -163,12 +166,29 @@ def test_a_wrong_password_is_an_error_that_keeps_it(
         solver.lock("mdurl", channels=[url])
     assert caught.value.code == "lock.channel"
     assert f"`{private.url}`" in caught.value.message
+    assert "with the login in `TEAM_USER` and `TEAM_KEY`" in caught.value.message
+    assert "export TEAM_KEY=..." in str(caught.value.hint)
     assert "mumble" not in str(caught.value)
     assert list(solver.logs.iterdir()) != []
     assert _written_anywhere(solver.folder, "mumble") == []
 
 
-def test_a_variable_that_is_not_set_is_named(solver: Solver, private: CondaChannel) -> None:
+def test_a_channel_without_a_login_says_where_one_may_stand(
+    solver: Solver, private: CondaChannel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with pytest.raises(LockError, match="without a login") as caught:
+        solver.lock("mdurl", channels=[private.url])
+    assert "machine 127.0.0.1 login USER" in str(caught.value.hint)
+    assert "RATTLER_AUTH_FILE" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_variable_that_is_not_set_is_named(
+    solver: Solver, private: CondaChannel, monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    if value is not None:
+        monkeypatch.setenv("NO_SUCH_KEY_ANYWHERE", value)
     url = private.url.replace("://", "://${NO_SUCH_KEY_ANYWHERE}@")
     with pytest.raises(EnvbuildError, match="`NO_SUCH_KEY_ANYWHERE`") as caught:
         solver.lock("mdurl", channels=[url])

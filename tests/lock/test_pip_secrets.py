@@ -73,7 +73,27 @@ def test_a_refused_credential_is_not_repeated(
     assert failure.value.code == "lock.index"
     _check(str(failure.value), "error")
     assert pip_bench.index.url in failure.value.message
+    assert "with the login in `ACME_TOKEN`" in failure.value.message
+    assert "`export ACME_TOKEN=...`" in str(failure.value.hint)
     _check_files(pip_bench.root)
+
+
+@RESOLVERS
+def test_a_login_from_netrc(
+    pip_bench: Bench, private: str, resolver: str, cache: Cache, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    index = pip_bench.index
+    index.login = ("robot", "s3cret-of-netrc")
+    with pytest.raises(LockError, match="without a login") as failure:
+        pip_bench.resolve("app", resolver=resolver, index_url=index.url)
+    assert failure.value.code == "lock.index"
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login robot password s3cret-of-netrc\n")
+    wheels = pip_bench.resolve("app", resolver=resolver, index_url=index.url).wheels
+    assert _fetch(wheels, index.url, cache, Heard())
+    _check_files(pip_bench.root)
+    _check_files(cache.root)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

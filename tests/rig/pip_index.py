@@ -8,6 +8,7 @@ import html
 import io
 import json
 import re
+import ssl
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Literal, Self
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -112,9 +113,14 @@ class PipIndex:
     `with_hashes=False` leaves hashes and sizes out of its pages, as plain folders do; `login`
     asks for basic authentication; `broken` answers every request with that status; `without_head`
     refuses HEAD. `watch` is called before each answer, and a request waits until it returns.
+    `moved` is where files (`files`) or everything (`all`) really are: the URL of another index's
+    root, to which requests are redirected. `logins` are the `Authorization` headers that came.
+    With `tls` it speaks https.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.moved: tuple[Literal["files", "all"], str] | None = None
+        self.logins: list[str] = []
         self.files: dict[str, dict[str, IndexFile]] = {}
         self.requests: list[tuple[str, str]] = []
         self.login: tuple[str, str] | None = None
@@ -125,6 +131,11 @@ class PipIndex:
         self.without_head = False
         self.watch: Callable[[], object] = lambda: None
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"index": self}))
+        self._tls = tls
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}
         )
@@ -154,7 +165,11 @@ class PipIndex:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/simple/"
+        return f"{self.root}simple/"
+
+    @property
+    def root(self) -> str:
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/"
 
     def url_with(self, user_info: str) -> str:
         """Return the URL with `user:password` (or references to them) in it."""
@@ -284,6 +299,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.index.requests.append((self.command, path))
+        self.index.logins.append(self.headers.get("Authorization", ""))
         self.index.watch()
         if self.index.broken is not None:
             self._send(self.index.broken, b"broken", "text/plain")
@@ -291,6 +307,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(405, b"", "text/plain")
         elif not self._may():
             self._send(401, b"who are you?", "text/plain")
+        elif self.index.moved and (self.index.moved[0] == "all" or path.startswith("/files/")):
+            self._send(302, b"", "text/plain", location=self.index.moved[1] + path.lstrip("/"))
         elif found := re.fullmatch(r"/simple/([^/]+)/?", path):
             self._send_page(normalise(found[1]))
         else:
@@ -326,8 +344,10 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = base64.b64encode(":".join(self.index.login).encode()).decode()
         return self.headers.get("Authorization") == f"Basic {wanted}"
 
-    def _send(self, status: int, body: bytes, kind: str) -> None:
+    def _send(self, status: int, body: bytes, kind: str, *, location: str = "") -> None:
         self.send_response(status)
+        if location:
+            self.send_header("Location", location)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-cache")
