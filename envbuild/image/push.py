@@ -22,7 +22,7 @@ from envbuild.oci.reference import Reference, parse_reference
 if TYPE_CHECKING:
     from envbuild.oci.registry import Registry
 
-__all__ = ["Pushed", "ensure_pushed"]
+__all__ = ["Pushed", "ensure_pushed", "find_pushed"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +52,7 @@ def ensure_pushed(site: Site, plan: EnvironmentPlan) -> Pushed:
         )
     reference = parse_reference(plan.reference)
     registry = site.open_registry(reference.registry)
-    remote = registry.find_manifest(reference.repository, reference.target)
+    remote = find_pushed(site, plan)
     if remote is not None:
         _check_identity(site, plan, registry, reference, remote)
         if not site.fresh:
@@ -64,6 +64,16 @@ def ensure_pushed(site: Site, plan: EnvironmentPlan) -> Pushed:
         if error.code != "image.blob-gone":
             raise
         return _push(site, plan, registry, reference)
+
+
+def find_pushed(site: Site, plan: EnvironmentPlan) -> Descriptor | None:
+    """Return what the registry has under the image's reference; None only if it has nothing.
+
+    Raises `RegistryError` where the registry can't tell.
+    """
+    reference = parse_reference(plan.reference)
+    registry = site.open_registry(reference.registry)
+    return registry.find_manifest(reference.repository, reference.target)
 
 
 def _check_identity(

@@ -19,6 +19,7 @@ SESSIONS: Final = {
     "layer-index": ("layer_index", "List the layers of all images in the registry anew."),
     "train": ("train", "Run an environment's training script in its image."),
     "smoke": ("smoke", "Start an environment's web service and test it."),
+    "ci-matrix": ("ci_matrix", "Print the jobs that CI has to run, as JSON for its matrix."),
     "explain": ("explain", "Show what an image tag is made of, or why two tags differ."),
 }
 """Session name to its module in this package, and its line in `nox --list`."""

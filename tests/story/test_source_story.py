@@ -13,7 +13,7 @@ from envbuild.oci.store import Store
 from tests.rig.conda_channel import CondaChannel
 from tests.rig.pip_index import PipIndex, make_wheel
 from tests.rig.project import Project
-from tests.rig.sources import commit_all, make_repository, project_files, write_files
+from tests.rig.sources import commit_all, make_repository, project_files, run_git, write_files
 
 SPEC = """\
 platforms = ["linux-64"]
@@ -69,6 +69,13 @@ def _contents(cache: Path, manifest: str, suffix: str) -> list[str]:
     return found
 
 
+def _matrix(project: Project) -> list[dict[str, str]]:
+    """Return the jobs of CI for what changed since the last commit."""
+    text = project.must("-s", "ci-matrix", "--", "--since", "HEAD").stdout
+    rows: list[dict[str, str]] = json.loads(text)["include"]
+    return rows
+
+
 def test_two_machines_build_the_same_image(
     sources: Project, pip_index: PipIndex, tmp_path: Path
 ) -> None:
@@ -89,6 +96,9 @@ def test_two_machines_build_the_same_image(
 
 def test_an_edit_of_a_tree_changes_the_image_and_not_the_lock(sources: Project) -> None:
     first = sources.build("cpu")
+    run_git(sources.root, "init", "-q")
+    commit_all(sources.root, "first")
+    assert _matrix(sources) == []
     before = sources.snapshot()
     sources.write("src/acme/src/acme/new.py", "X = 1\n")
     sources.must("-s", "check")
@@ -96,6 +106,7 @@ def test_an_edit_of_a_tree_changes_the_image_and_not_the_lock(sources: Project) 
     second = sources.build("cpu")
     assert second["reference"] != first["reference"]
     assert sources.snapshot() == before
+    assert [row["why"] for row in _matrix(sources)] == ["changed"]
     assert _contents(sources.cache, second["manifest"], "/acme/new.py")
     (sources.root / "src/acme/src/acme/new.py").unlink()
     assert sources.build("cpu")["manifest"] == first["manifest"]
