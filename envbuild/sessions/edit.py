@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 
@@ -30,8 +29,8 @@ def run(context: Context) -> None:
             lambda: edit(context, name, wishes, lock=not arguments.no_lock, progress=progress),
             name, progress,
         )  # fmt: skip
+    context.answer.document = _as_json(name, edited)
     if arguments.json:
-        print(json.dumps(_as_json(name, edited), indent=2))
         return
     for wish in edited.wishes:
         print(f"{'asks' if adding else 'no longer asks'} {wish.manager} for `{wish.text}`")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import replace
+from difflib import ndiff
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from envbuild.spec.edit import (
     MANAGERS,
     Manager,
     add_requirement,
+    find_name,
     find_requirements,
     list_key,
     remove_requirement,
@@ -25,10 +28,12 @@ from envbuild.spec.load import parse_spec
 from envbuild.spec.model import Conda, EnvSpec
 from envbuild.spec.shapes import find_record
 from envbuild.spec.toml_list import add_item, remove_item, replace_item
+from tests.spec.golden import VALID
 from tests.spec.strategies import right_tables
 
 WHERE = "envs/x.toml"
-PLACED = {"conda": "pandas >=2", "pip": "pandas>=2", "system": "libpandas2"}
+ENVIRONMENTS = Path(__file__).parents[2] / "envs"
+PLACED = {"conda": "polars >=2", "pip": "polars>=2", "system": "libpolars2"}
 
 
 def add(text: str, requirement: str, manager: Manager = "pip") -> str:
@@ -243,7 +248,7 @@ def test_any_spec(table: dict[str, Any], manager: Manager, newline: str) -> None
     if not new:
         return
     check_spec(text, after, manager)
-    back = tomli.loads(remove(after, "libpandas2" if manager == "system" else "Pandas", manager))
+    back = tomli.loads(remove(after, "libpolars2" if manager == "system" else "Polars", manager))
     before.setdefault(owner, {}).setdefault(key, [])
     assert back == before
 
@@ -262,3 +267,22 @@ def check_spec(before: str, after: str, manager: Manager) -> None:
         "system": {"system": replace(old.system, packages=(*old.system.packages, requirement))},
     }
     assert new == replace(old, **expected[manager])
+
+
+WRITTEN = [*sorted(VALID.glob("*.toml")), *sorted(ENVIRONMENTS.glob("*.toml"))]
+
+
+@pytest.mark.parametrize("manager", MANAGERS)
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.stem)
+def test_every_spec_that_somebody_wrote(path: Path, manager: Manager) -> None:
+    before = path.read_bytes().decode()
+    after = add(before, PLACED[manager], manager)
+    if after == before:
+        return
+    check_spec(before, after, manager)
+    changed = [line for line in ndiff(before.splitlines(), after.splitlines()) if line[0] == "-"]
+    assert len(changed) <= 1  # the line that now has a comma, or one string more
+    back = remove(after, find_name(manager, PLACED[manager]), manager)
+    owner, key = (str(part) for part in list_key(manager))
+    if key in tomli.loads(before.removeprefix("\ufeff")).get(owner, {}):
+        assert back == before

@@ -143,6 +143,12 @@ def test_what_can_not_be_solved_changes_nothing(demo: Project) -> None:
     assert "`envs/demo.toml` would have a problem" in said
 
 
+def test_programs_hear_of_failures(demo: Project) -> None:
+    told = json.loads(edit(demo, "remove", "demo", "tol", "--json").stdout)
+    (error,) = told["errors"]
+    assert (error["code"], error["environment"], told["done"]) == ("spec.not-asked", "demo", None)
+
+
 def test_what_can_not_be_removed(demo: Project) -> None:
     said = refused(demo, "spec.not-asked", "remove", "demo", "helper.tool")
     assert "it is locked because it is needed by `acme`" in said
