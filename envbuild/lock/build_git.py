@@ -15,11 +15,15 @@ from urllib.parse import unquote
 
 from envbuild.errors import LockError
 from envbuild.kit.http import basic_authorization, expand_references
+from envbuild.kit.login import describe_login
 from envbuild.kit.process import ToolExitError, run_tool
 from envbuild.spec.formats import Direct
 
 __all__ = ["check_out", "find_commit", "plain_url"]
 
+_REFUSAL: Final = re.compile(
+    r"could not read (?:Username|Password)|Authentication failed|returned error: 40[13]"
+)
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -97,11 +101,15 @@ def _run(direct: Direct, arguments: Sequence[str], *, logs: Path) -> str:
             raise
         said = [line for line in error.output.splitlines() if line.startswith("fatal:")]
         why = said[-1].removeprefix("fatal:").strip().rstrip(".") if said else "git failed"
+        hint = "check its URL and the commit"
+        if _REFUSAL.search(error.output) and direct.url.startswith("http"):
+            login = describe_login(direct.url)
+            why, hint = f"it refuses access {login.words}", f"to mend it, {login.advice}"
         raise LockError(
             "pip.git",
             f"the repository of `{direct.name}`, `{plain_url(direct)}`, can't be read: {why} "
             f"(`{error.log}`)",
-            hint="check its URL, the commit and the variables that hold its credentials",
+            hint=hint,
         ) from error
 
 
@@ -131,6 +139,7 @@ def _make_environment(direct: Direct) -> tuple[dict[str, str], tuple[str, ...]]:
     return environment, secrets
 
 
-_GIT_KEPT: Final = frozenset(
-    {"GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSL_CAINFO", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM"}
-)
+_GIT_KEPT: Final = frozenset({
+    "GIT_ASKPASS", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM", "GIT_SSH", "GIT_SSH_COMMAND",
+    "GIT_SSL_CAINFO",
+})  # fmt: skip

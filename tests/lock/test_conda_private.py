@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import secrets
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -21,6 +19,7 @@ from envbuild.spec.settings import Settings
 from tests.rig.conda_channel import CondaChannel, open_channel
 from tests.rig.conda_server import serve_folder
 from tests.rig.conda_solver import Solver
+from tests.rig.planted import watched_commands
 
 USER, PASSWORD = "robot-7", "hush-hush-hush"
 
@@ -73,7 +72,7 @@ def test_a_value_is_in_no_command_line_and_in_no_cache(
     copy = tmp_path / "private" / "team"
     with (
         open_channel(conda_channel.folder, copy, credentials=(USER, password)) as channel,
-        _watched_commands() as commands,
+        watched_commands() as commands,
     ):
         url = channel.url.replace("://", f"://{USER}:${{TEAM_KEY}}@")
         solution = solver.lock("greet", channels=[url])
@@ -95,7 +94,7 @@ def test_a_token_in_the_path_is_in_no_command_line_and_in_no_cache(
     token = f"hush-{secrets.token_hex(8)}"
     monkeypatch.setenv("TEAM_TOKEN", token)
     shutil.copytree(conda_channel.folder, tmp_path / "web" / "t" / token / "team")
-    with serve_folder(tmp_path / "web") as server, _watched_commands() as commands:
+    with serve_folder(tmp_path / "web") as server, watched_commands() as commands:
         url = f"{server.url}/t/${{TEAM_TOKEN}}/team"
         solution = solver.lock("greet", channels=[url])
     assert all(p.url.startswith(f"{url}/") for p in solution.packages["linux-64"])
@@ -103,27 +102,6 @@ def test_a_token_in_the_path_is_in_no_command_line_and_in_no_cache(
     assert not [command for command in commands if token.encode() in command]
     assert _written_anywhere(cache.root, token) == []
     assert _written_anywhere(solver.folder, token) == []
-
-
-@contextlib.contextmanager
-def _watched_commands() -> Iterator[set[bytes]]:
-    """Give the command lines that anybody on this machine can see while the block runs."""
-    seen: set[bytes] = set()
-    ended = threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(0.02):
-            for file in Path("/proc").glob("[0-9]*/cmdline"):
-                with contextlib.suppress(OSError):
-                    seen.add(file.read_bytes())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield seen
-    finally:
-        ended.set()
-        watcher.join()
 
 
 def test_a_user_that_is_written_out_stays_so(

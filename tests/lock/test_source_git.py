@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,7 +14,9 @@ from envbuild.errors import LockError
 from envbuild.kit.places import Cache
 from envbuild.lock.upgrade import Upgrade
 from tests.lock.test_source_sdist import fetch, lock_of
+from tests.rig.git_server import GitServer, serve_repository
 from tests.rig.pip_bench import Bench
+from tests.rig.planted import watched_commands
 from tests.rig.sources import (
     commit_all,
     make_repository,
@@ -131,85 +130,52 @@ def test_a_repository_that_is_not_there_is_named(pip_bench: Bench, tmp_path: Pat
     assert f"{tmp_path}/none" in failure.value.message
 
 
-class _Server(ThreadingHTTPServer):
-    """A repository over http (git's dumb protocol), for whoever gives the right password."""
-
-    folder: Path
-    seen: list[str]
-    commands: list[str]
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: git may close a connection early."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-
-    def do_GET(self) -> None:
-        wanted = base64.b64encode(b"robot:hunter2/:@").decode()
-        self.server.seen.append(self.headers.get("Authorization", ""))
-        for command in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                self.server.commands.append(command.read_bytes().decode("utf-8", "replace"))
-            except OSError:
-                continue
-        file = self.server.folder / self.path.partition("?")[0].removeprefix("/acme.git/")
-        allowed = self.headers.get("Authorization") == f"Basic {wanted}"
-        status = (200 if file.is_file() else 404) if allowed else 401
-        body = file.read_bytes() if status == 200 else b""
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Say nothing."""
-
-
 @pytest.fixture
-def served(repository: Path) -> Iterator[_Server]:
+def served(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GitServer]:
     """The repository behind a login."""
-    run_git(repository, "update-server-info")
-    server = _Server(("127.0.0.1", 0), _Handler)
-    server.folder, server.seen, server.commands = repository / ".git", [], []
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_a_credential_reaches_git_and_nothing_else(
-    pip_bench: Bench, served: _Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.setenv("GIT_PASSWORD", "hunter2/:@")
-    host = f"127.0.0.1:{served.server_address[1]}"
-    asked = f"acme @ git+http://robot:${{GIT_PASSWORD}}@{host}/acme.git@main"
-    solution = pip_bench.resolve(asked, build=("acme",))
-    assert solution.sources[0].place == f"http://{host}/acme.git"
-    assert set(served.seen) == {"Basic " + base64.b64encode(b"robot:hunter2/:@").decode()}
-    secrets = ("hunter2", served.seen[0].removeprefix("Basic "))
-    assert any("git" in command for command in served.commands)
-    for secret in secrets:
-        assert not any(secret in command for command in served.commands)
+    with serve_repository(repository, ("robot", "hunter2/:@")) as server:
+        yield server
+
+
+def test_a_credential_reaches_git_and_nothing_else(pip_bench: Bench, served: GitServer) -> None:
+    asked = f"acme @ git+http://robot:${{GIT_PASSWORD}}@{served.place}@main"
+    with watched_commands() as commands:
+        solution = pip_bench.resolve(asked, build=("acme",))
+    assert solution.sources[0].place == f"http://{served.place}"
+    assert set(served.seen) == {served.header}
+    assert any(command.startswith(b"git\0") for command in commands)
+    for secret in ("hunter2", served.header.removeprefix("Basic ")):
+        assert not any(secret.encode() in command for command in commands)
         assert secret not in solution.text.decode() + repr(solution)
         kept = (p for p in pip_bench.root.rglob("*") if p.is_file())
         assert not any(secret.encode() in p.read_bytes() for p in kept)
 
 
-def test_a_wrong_credential_is_a_clear_error(
-    pip_bench: Bench, served: _Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GIT_PASSWORD", "swordfish")
-    host = f"127.0.0.1:{served.server_address[1]}"
-    with pytest.raises(LockError) as failure:
+def test_a_wrong_credential_is_a_clear_error(pip_bench: Bench, served: GitServer) -> None:
+    served.login = ("robot", "swordfish")
+    with pytest.raises(
+        LockError, match="refuses access with the login in `GIT_PASSWORD`"
+    ) as failure:
         pip_bench.resolve(
-            f"acme @ git+http://robot:${{GIT_PASSWORD}}@{host}/acme.git@main", build=("acme",)
+            f"acme @ git+http://robot:${{GIT_PASSWORD}}@{served.place}@main", build=("acme",)
         )
     assert failure.value.code == "pip.git"
-    assert "swordfish" not in str(failure.value)
-    assert not any("swordfish" in log.read_text() for log in pip_bench.logs.glob("*"))
+    assert "hunter2" not in str(failure.value)
+    assert not any("hunter2" in log.read_text() for log in pip_bench.logs.glob("*"))
+
+
+def test_a_login_from_netrc(
+    pip_bench: Bench, served: GitServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    asked = f"acme @ git+http://{served.place}@main"
+    with pytest.raises(LockError, match="refuses access without a login") as failure:
+        pip_bench.resolve(asked, build=("acme",))
+    assert failure.value.code == "pip.git"
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login robot password hunter2/:@\n")
+    assert pip_bench.resolve(asked, build=("acme",)).sources
+    assert served.header in served.seen
 
 
 def test_submodules_belong_to_it(
