@@ -48,17 +48,20 @@ class EnvbuildError(Exception):
 class Problem:
     """One thing that is wrong in a file: where (a dotted key, "" for the whole file) and what.
 
-    `line` is where the value begins, from 1, if that is known; `file` is its path below the root.
+    `line` is where the value begins, from 1, if that is known; `file` is its path below the root,
+    and `inherited` says that it is another one than the error is about.
     """
 
     key: str
     message: str
     line: int | None = None
     file: str | None = None
+    inherited: bool = False
 
     def __str__(self) -> str:
         line = f" (line {self.line})" if self.line else ""
-        return f"`{self.key}`{line}: {self.message}" if self.key else self.message
+        where = f" of `{self.file}`" if self.inherited else ""
+        return f"`{self.key}`{where}{line}: {self.message}" if self.key else self.message
 
 
 class SpecError(EnvbuildError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections import Counter
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -83,9 +84,18 @@ def _choose_platform(lock: Lock, wanted: str | None) -> str:
 def _load_commit(context: Context, name: str, commit: str) -> tuple[EnvSpec, Lock]:
     spec_place = f"envs/{name}.toml"
     lock_place = f"lockfiles/{name}/{LOCK_FILE}"
-    spec = parse_spec(_read_commit(context, commit, spec_place), where=f"{commit}:{spec_place}")
+    find = partial(_find_in_commit, context, commit)
+    data = _read_commit(context, commit, spec_place)
+    spec = parse_spec(data, where=f"{commit}:{spec_place}", find=find)
     lock = parse_lock(_read_commit(context, commit, lock_place), where=f"{commit}:{lock_place}")
     return spec, lock
+
+
+def _find_in_commit(context: Context, commit: str, place: str) -> bytes | None:
+    try:
+        return _read_commit(context, commit, place.removeprefix(f"{commit}:"))
+    except SpecError:
+        return None
 
 
 def _read_commit(context: Context, commit: str, place: str) -> bytes:

@@ -43,6 +43,14 @@ description = "CPU training"
 platforms = ["linux-64"]
 python = "3.11.*"
 """,
+    "extends": """\
+extends = "envbuild-scientific"
+description = "Vision: the scientific environment, with torch and without matplotlib"
+
+[pip]
+dependencies = ["torch>=2.4"]
+without = ["matplotlib"]
+""",
     "conda": """\
 [conda]
 channels = ["conda-forge"]
@@ -128,6 +136,14 @@ debian-archives = ["https://mirror.example.com/debian"]
 
 [tool.envbuild.mirrors]
 "https://conda.example.com" = ["https://mirror.example.com/conda"]
+""",
+    "tool.envbuild.defaults": """\
+[tool.envbuild.defaults]
+python = "3.11.*"
+platforms = ["linux-64", "linux-aarch64"]
+
+[tool.envbuild.defaults.pip]
+extra-index-urls = ["https://${ACME_TOKEN}@pkgs.example.com/simple"]
 """,
     "tool.envbuild.registries.NAME": """\
 [tool.envbuild.registries."registry.example.com:5000"]

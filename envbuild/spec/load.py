@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from envbuild.errors import Problem, SpecError
+from envbuild.errors import SpecError
+from envbuild.spec.chain import FindFile, compose, find_chain, locate_problems
+from envbuild.spec.curated import (
+    RESERVED,
+    find_curated,
+    name_curated,
+    read_curated,
+)
 from envbuild.spec.formats import ENVIRONMENT_NAME
-from envbuild.spec.keys import find_nearest, parse_key
-from envbuild.spec.lines import find_lines
+from envbuild.spec.keys import find_nearest
 from envbuild.spec.model import EnvSpec
 from envbuild.spec.phrases import join_names
 from envbuild.spec.reader import read_draft
 from envbuild.spec.rules import check_rules
-from envbuild.spec.toml import parse_toml
 
 __all__ = [
-    "RESERVED",
     "check_name",
     "find_environments",
+    "finder",
+    "load_curated",
     "load_spec",
-    "locate_problems",
     "parse_spec",
 ]
-
-RESERVED: Final = "envbuild-"
-"""How the names of the environments begin that come with the package."""
 
 _SMALLEST: Final = 'python = "3.11.*"'
 
@@ -56,7 +57,8 @@ def check_name(name: str, *, known: Iterable[str] = ()) -> None:
             "spec.name",
             f"`{name}` is reserved: names that begin with `{RESERVED}` are those of the "
             "environments that come with envbuild",
-            hint=f"to make it your own, run `cp envs/{name}.toml envs/{own}.toml`",
+            hint="to change one of those, copy it under a name of your own, or extend it: "
+            f"run `mv envs/{name}.toml envs/{own}.toml`",
         )
     problem = ENVIRONMENT_NAME.check(name)
     if problem:
@@ -76,23 +78,53 @@ def _suggest_name(name: str, known: Iterable[str]) -> str:
 
 
 def load_spec(path: Path) -> EnvSpec:
-    """Load the spec at `path`, which is `.../envs/NAME.toml`.
+    """Load the spec at `path`, which is `.../envs/NAME.toml`, with all that it extends.
 
     Raises `SpecError`: `spec.name`, `spec.missing`, `spec.unreadable`, and those of `parse_spec`.
     """
     where = f"{path.parent.name}/{path.name}"
     known = [name for name in _find_names(path.parent) if name != path.stem]
     check_name(path.stem, known=known)
-    try:
-        data = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+    find = finder(path.parent.parent)
+    data = find(where)
+    if data is None:
         message = f"`{where}` does not exist"
-        raise SpecError("spec.missing", message, hint=_suggest_environment(path, known)) from None
-    except OSError as error:
-        message = f"`{where}` can't be read: {error.strerror}"
-        hint = f"see what it is and whose it is with `ls -ld {where}`"
-        raise SpecError("spec.unreadable", message, hint=hint) from None
-    return parse_spec(data, where=where)
+        raise SpecError("spec.missing", message, hint=_suggest_environment(path, known))
+    return parse_spec(data, where=where, find=find)
+
+
+def load_curated(name: str, *, root: Path) -> EnvSpec:
+    """Load an environment that comes with the package, on the defaults of the repository at `root`.
+
+    Raises `SpecError`: `spec.missing`, and those of `parse_spec`.
+    """
+    data = read_curated(name)
+    if data is None:
+        known = f"these come with envbuild: {join_names(list(find_curated()))}"
+        message = f"no environment that comes with envbuild has the name `{name}`"
+        raise SpecError("spec.missing", message, hint=known)
+    return parse_spec(data, where=name_curated(name), find=finder(root))
+
+
+def finder(root: Path) -> FindFile:
+    """Return what reads the files of the repository at `root`.
+
+    It raises `SpecError` `spec.unreadable` where the system refuses.
+    """
+
+    def find(place: str) -> bytes | None:
+        try:
+            return (root / place).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            if place == "pyproject.toml":
+                return None  # whoever loads the settings says so
+            message = f"`{place}` can't be read: {error.strerror}"
+            hint = f"see what it is and whose it is with `ls -ld {place}`"
+            raise SpecError("spec.unreadable", message, hint=hint) from None
+
+    return find
 
 
 def _suggest_environment(path: Path, known: list[str]) -> str:
@@ -104,31 +136,26 @@ def _suggest_environment(path: Path, known: list[str]) -> str:
     return f"create it with at least the line `{_SMALLEST}`"
 
 
-def parse_spec(data: bytes, *, where: str) -> EnvSpec:
-    """Return the spec that the bytes of a TOML file hold; `where` names the file in messages.
+def parse_spec(data: bytes, *, where: str, find: FindFile = lambda _: None) -> EnvSpec:
+    """Return the spec that the bytes of a TOML file hold, with all that it extends.
 
-    Raises `SpecError`: `spec.encoding`, `spec.syntax`, `spec.empty`, and `spec.invalid` with all
-    problems of the file in `problems`.
+    `where` names the file in messages, and `find` gives the repository's other files. Raises
+    `SpecError`: `spec.encoding`, `spec.syntax`, `spec.empty`, `spec.extends`, and `spec.invalid`
+    with all problems in `problems`, also those that are in a parent or in the defaults.
     """
-    text, table = parse_toml(data, where=where)
+    sources = find_chain(data, where=where, find=find)
+    table, problems = compose(sources)
     if not table:
         hint = f"the least that a spec says is the version of Python: `{_SMALLEST}`"
         raise SpecError("spec.empty", f"`{where}` is empty", hint=hint)
     draft = read_draft(EnvSpec, table)
-    problems = [*draft.problems, *check_rules(draft.value, doubtful=draft.doubtful)]
+    told = {problem.key for problem in problems}
+    problems += [problem for problem in draft.problems if problem.key not in told]
+    problems += check_rules(draft.value, doubtful=draft.doubtful)
     if problems:
         raise SpecError(
             "spec.invalid",
             f"`{where}` has {'a problem' if len(problems) == 1 else f'{len(problems)} problems'}",
-            problems=locate_problems(problems, text, where=where),
+            problems=locate_problems(problems, sources, table),
         )
     return draft.value
-
-
-def locate_problems(problems: list[Problem], text: str, *, where: str) -> tuple[Problem, ...]:
-    """Return `problems` with the file and their lines in its `text`, in the order of the lines."""
-    lines = find_lines(text, {parse_key(problem.key) for problem in problems})
-    located = (
-        dataclasses.replace(p, file=where, line=lines.get(parse_key(p.key))) for p in problems
-    )
-    return tuple(sorted(located, key=lambda problem: problem.line or 0))

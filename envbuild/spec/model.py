@@ -24,6 +24,7 @@ from envbuild.spec.formats import (
     DISTRIBUTION,
     DOCKERFILE,
     DURATION,
+    ENVIRONMENT_NAME,
     ENVIRONMENT_VARIABLE,
     HEADER,
     HEADER_VALUE,
@@ -87,6 +88,12 @@ class Conda:
     dependencies: Annotated[
         tuple[str, ...], CONDA_SPEC, "Match specs: a name, and what versions may do (`numpy 2.*`)."
     ] = ()
+    without: Annotated[
+        tuple[str, ...],
+        DISTRIBUTION,
+        Items(unique=True),
+        "Packages that are not taken over from what the spec extends.",
+    ] = ()
     virtual_packages: Annotated[VirtualPackages, "What the target machine offers."] = field(
         default_factory=VirtualPackages
     )
@@ -107,6 +114,12 @@ class Pip:
         REQUIREMENT,
         "Requirements, as pip takes them; also wheels of this repository (`./wheels/...whl`) and "
         "git repositories (`name @ git+https://...@COMMIT`).",
+    ] = ()
+    without: Annotated[
+        tuple[str, ...],
+        DISTRIBUTION,
+        Items(unique=True),
+        "Packages that are not taken over from what the spec extends.",
     ] = ()
     build_from_source: Annotated[
         tuple[str, ...],
@@ -147,6 +160,12 @@ class System:
         DEBIAN_PACKAGE,
         Items(unique=True),
         "Names of Debian packages; other platforms than Linux go without them.",
+    ] = ()
+    without: Annotated[
+        tuple[str, ...],
+        DEBIAN_PACKAGE,
+        Items(unique=True),
+        "Packages that are not taken over from what the spec extends.",
     ] = ()
     suite: Annotated[
         str | None, SUITE, "Debian suite they come from; default: the one that `image.base` names."
@@ -327,6 +346,12 @@ class EnvSpec:
     """One environment, as its file `envs/NAME.toml` declares it."""
 
     description: Annotated[str, LINE, "One line for people."] = ""
+    extends: Annotated[
+        str | None,
+        ENVIRONMENT_NAME,
+        "Environment that this one is made from: of another file in `envs/`, or one that comes "
+        "with envbuild; see [What a spec inherits](#what-a-spec-inherits).",
+    ] = None
     platforms: Annotated[
         tuple[str, ...], PLATFORM, Items(least=1, unique=True), "Platforms to lock for."
     ] = ("linux-64",)

@@ -16,6 +16,7 @@ from envbuild.kit.files import write_atomic
 from envbuild.spec.examples import EXAMPLES, WHOLE
 from envbuild.spec.formats import Format
 from envbuild.spec.keys import KeyPath, render_key
+from envbuild.spec.merge import MERGE_RULES
 from envbuild.spec.model import EnvSpec
 from envbuild.spec.phrases import join_names
 from envbuild.spec.rules import RULES
@@ -61,6 +62,7 @@ def render_reference() -> str:
     spec, settings = find_record(EnvSpec), find_record(Settings)
     for place, record in _find_records(spec, ()):
         blocks += _render_record(place, record)
+    blocks += _render_inheritance()
     blocks += _render_rules()
     blocks.append("## Settings of a repository: `[tool.envbuild]` in `pyproject.toml`\n")
     for place, record in _find_records(settings, ("tool", "envbuild")):
@@ -148,6 +150,33 @@ def _anchor(title: str) -> str:
     """Return the anchor that GitHub gives a heading."""
     kept = "".join(c for c in title.lower() if c.isalnum() or c in " -_")
     return kept.replace(" ", "-")
+
+
+_INHERITANCE: Final = """\
+## What a spec inherits
+
+`extends = "NAME"` makes a spec from another one: `envs/NAME.toml`, or one that comes with envbuild
+([curated environments](curated.md)). That one may extend a third, and so on; a circle is an error.
+Below all of them is the table `[tool.envbuild.defaults]` of `pyproject.toml`, which has the keys of
+a spec and holds for every environment of the repository. The tables are put together first, and
+checked then: so a child may leave out `python`, and a problem is shown with the file and the line
+that have it. A change in a parent makes the locks of its children stale.
+"""
+_PARENT: Final = """\
+Each file in `envs/` is an environment, and must be a whole one, also if it is there to be extended;
+what is no environment of its own goes into the defaults. The schema for editors can't see those:
+it asks for `python` in a file that extends nothing.
+"""
+
+
+def _render_inheritance() -> Iterator[str]:
+    yield _INHERITANCE
+    yield _render_toml(EXAMPLES["extends"])
+    yield _render_toml(EXAMPLES["tool.envbuild.defaults"])
+    yield "How a child and what it extends are merged:\n"
+    yield from (f"- {rule}" for rule in MERGE_RULES)
+    yield ""
+    yield _PARENT
 
 
 def _render_rules() -> Iterator[str]:

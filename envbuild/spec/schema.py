@@ -39,11 +39,13 @@ _Schema = dict[str, Any]
 def render_schema() -> str:
     """Return the schema (JSON Schema, draft 2020-12) as the text of its file."""
     records: dict[str, _Schema] = {}
-    root = _draw_record(find_record(EnvSpec), records)
+    record = find_record(EnvSpec)
+    root = _draw_record(record, records)
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "An environment of envbuild: envs/NAME.toml",
         **root,
+        "anyOf": [{"required": ["extends"]}, _draw_required(record)],  # or it is inherited
         "$defs": dict(sorted(records.items())),
     }
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
@@ -55,9 +57,17 @@ def _draw_record(record: Record, records: dict[str, _Schema]) -> _Schema:
         "description": record.doc,
         "type": "object",
         "properties": {slot.key: _draw_slot(slot, records) for slot in slots},
-        "required": [slot.key for slot in slots if slot.required],
         "additionalProperties": False,
     }
+
+
+def _draw_required(record: Record) -> _Schema:
+    """Return what a spec that inherits nothing must have, in tables too."""
+    slots = record.slots.values()
+    inner = {s.key: _draw_required(s.shape) for s in slots if isinstance(s.shape, Record)}
+    drawn: _Schema = {"required": [slot.key for slot in slots if slot.required]}
+    below = {key: table for key, table in inner.items() if table}
+    return {k: v for k, v in {**drawn, "properties": below}.items() if v}
 
 
 def _draw_slot(slot: Slot, records: dict[str, _Schema]) -> _Schema:

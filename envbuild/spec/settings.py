@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from envbuild.errors import Problem, SpecError
+from envbuild.spec.chain import DEFAULTS, Source, locate_problems
 from envbuild.spec.formats import (
     ARCHIVE_URL,
     ENVIRONMENT_NAME,
@@ -20,7 +21,6 @@ from envbuild.spec.formats import (
     REPOSITORY,
     Items,
 )
-from envbuild.spec.load import locate_problems
 from envbuild.spec.reader import read_table
 from envbuild.spec.toml import parse_toml
 
@@ -129,15 +129,23 @@ def parse_settings(data: bytes, *, where: str) -> Settings:
     own = tool.get("envbuild") if isinstance(tool, dict) else None
     if own is None:
         return Settings()
+    defaults = own.pop(DEFAULTS[-1], {}) if isinstance(own, dict) else {}  # a part of specs
     settings, problems = read_table(Settings, own, at=_TABLE)
+    if not isinstance(defaults, dict):
+        settings, problems = None, [*problems, _NO_TABLE]
     if settings is not None and (settings.compression, settings.media_types) == _IMPOSSIBLE:
         settings, problems = None, [_NO_DOCKER_ZSTD]
     if settings is None:
-        raise _refuse(f"`{where}` has", locate_problems(problems, text, where=where))
+        source = Source(where=where, text=text, table=table)
+        raise _refuse(f"`{where}` has", locate_problems(problems, (source,), table))
     return settings
 
 
 _IMPOSSIBLE: Final = ("zstd", "docker")
+_NO_TABLE: Final = Problem(
+    key=".".join(DEFAULTS),
+    message="expected a table with what specs have in common, such as `[tool.envbuild.defaults]`",
+)
 _NO_DOCKER_ZSTD: Final = Problem(
     key="tool.envbuild.media-types",
     message="Docker's media types have none for zstd; leave out this one or `compression`",

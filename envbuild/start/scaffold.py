@@ -10,7 +10,8 @@ from typing import Final
 
 from envbuild.errors import SpecError
 from envbuild.kit.files import write_atomic
-from envbuild.spec.load import RESERVED, check_name
+from envbuild.spec.curated import RESERVED
+from envbuild.spec.load import check_name
 from envbuild.spec.phrases import join_names
 from envbuild.spec.schema import SCHEMA_FILE
 from envbuild.start.templates import render_kind

@@ -13,7 +13,14 @@ from envbuild.errors import SpecError
 from envbuild.kit.places import Cache, Repository, find_cache
 from envbuild.lock.files import load_lock
 from envbuild.lock.freshness import check_fresh
-from envbuild.spec.load import find_environments, load_spec, parse_spec
+from envbuild.spec.curated import RESERVED, find_curated
+from envbuild.spec.load import (
+    find_environments,
+    finder,
+    load_curated,
+    load_spec,
+    parse_spec,
+)
 from envbuild.spec.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -70,7 +77,7 @@ class Workspace:
 
     @cached_property
     def environments(self) -> tuple[str, ...]:
-        """Names of all environments in `envs/`."""
+        """Names of all environments in `envs/`, without those that come with envbuild."""
         return find_environments(self.root)
 
     def select(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -92,11 +99,13 @@ class Workspace:
 
     def load(self, name: str) -> EnvSpec:
         """Return the spec of an environment; raises what `load_spec` raises."""
+        if name.startswith(RESERVED) and name not in self.environments:
+            return load_curated(name, root=self.root)
         return load_spec(self.repository.spec_file(name))
 
     def parse(self, name: str, data: bytes) -> EnvSpec:
         """Return what the spec of an environment would say if its file held `data`."""
-        return parse_spec(data, where=f"envs/{name}.toml")
+        return parse_spec(data, where=f"envs/{name}.toml", find=finder(self.root))
 
     def load_lock(self, name: str) -> Lock:
         """Return the lock of an environment; raises what `lock.files.load_lock` raises."""
@@ -113,12 +122,16 @@ class Workspace:
 
         `origin` follows in the message and says who named it.
         """
-        if name in self.environments:
+        curated = find_curated() if name.startswith(RESERVED) else ()
+        if name in (*self.environments, *curated):
             return
-        near = get_close_matches(name, self.environments, n=1)
-        known = ", ".join(f"`{n}`" for n in self.environments) or "none"
+        near = get_close_matches(name, (*self.environments, *curated), n=1)
+        known = ", ".join(f"`{n}`" for n in (*self.environments, *curated)) or "none"
+        what = (
+            f"environment `{name}` that comes with envbuild" if curated else f"`envs/{name}.toml`"
+        )
         raise SpecError(
             "spec.missing",
-            f"there is no `envs/{name}.toml`{origin}",
+            f"there is no {what}{origin}",
             hint=f"did you mean `{near[0]}`?" if near else f"the environments are: {known}",
         )

@@ -66,6 +66,7 @@ _SPEC_IN: dict[str, EnvSpec] = {
 }
 _SPEC_OUT: dict[str, EnvSpec] = {
     "description": make_spec(description="x"),
+    "extends": make_spec(extends="base"),
     "platforms": make_spec(platforms=("linux-64", "osx-64")),
     "python": make_spec(python=">=3.11.2,<3.12"),
     "conda": make_spec(conda=None),

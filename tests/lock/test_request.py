@@ -67,6 +67,10 @@ IN: dict[str, tuple[str, Any]] = {
 
 OUT: dict[str, Any] = {
     "description": "another text",
+    "extends": "base",  # what it brings is in the other fields
+    "conda.without": ("scipy",),  # what it takes away isn't
+    "pip.without": ("rich",),
+    "system.without": ("curl",),
     "image.repository": "registry.example.com/team",
     "image.user": "nonroot",
     "image.interpreter": "/opt/conda/bin/python",

@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 
 from envbuild.errors import SpecError
-from envbuild.spec.load import load_spec, parse_spec
 from envbuild.spec.model import EnvSpec
 from envbuild.spec.reader import read_table
 from envbuild.spec.rules import RULES, check_rules
 from envbuild.spec.toml import parse_toml
-from tests.spec.golden import INVALID, VALID, render_refusal
+from tests.spec.golden import INVALID, VALID, parse_file, render_refusal
 
 WRONG = sorted(INVALID.glob("*.toml"))
 RIGHT = sorted(VALID.glob("*.toml"))
@@ -27,7 +26,7 @@ def name(path: Path) -> str:
 
 @pytest.mark.parametrize("path", RIGHT, ids=name)
 def test_right_spec_loads(path: Path) -> None:
-    assert load_spec(path).python
+    assert parse_file(path).python
 
 
 @pytest.mark.parametrize("path", WRONG, ids=name)
@@ -42,7 +41,7 @@ def test_every_expected_text_belongs_to_a_spec() -> None:
 
 def find_problems(path: Path) -> SpecError:
     with pytest.raises(SpecError) as caught:
-        parse_spec(path.read_bytes(), where=path.name)
+        parse_file(path)
     return caught.value
 
 

@@ -38,6 +38,12 @@ BEYOND_THE_SCHEMA = {
     "text-with-nul",
     "type-json",  # JSON has no such values, so a schema can't speak of them
     "number-not-finite",
+    # What other files say: the parents of a spec.
+    *(f"extends-{what}" for what in ("circle", "contradiction", "curated-unknown", "itself")),
+    *(
+        f"extends-{what}"
+        for what in ("missing", "missing-further-up", "without-nothing", "wrong-parent")
+    ),
     *(path.stem for path in INVALID.glob("rule-*.toml") if path.stem != "rule-silent-on-doubtful"),
 }
 
@@ -117,8 +123,15 @@ def test_whole_example_loads() -> None:
 @pytest.mark.parametrize("key", sorted(EXAMPLES))
 def test_example_of_each_table_loads(key: str) -> None:
     table = tomli.loads(EXAMPLES[key])
+    if key == "tool.envbuild.defaults":
+        data = EXAMPLES[key].encode()
+        assert parse_spec(b"", where=key, find=lambda _: data).pip.extra_index_urls
+        return
     if key.startswith("tool."):
         assert parse_settings(EXAMPLES[key].encode(), where=key) != Settings()
+        return
+    if key == "extends":
+        assert parse_spec(EXAMPLES[key].encode(), where=key).extends
         return
     table.setdefault("python", "3.11.*")
     if "train" in table:

@@ -106,7 +106,8 @@ def test_reserved_name_is_refused_with_the_copy_to_make(root: Path) -> None:
     error = refuse(root / "envs" / "envbuild-minimal.toml")
     assert error.code == "spec.name"
     assert error.hint == (
-        "to make it your own, run `cp envs/envbuild-minimal.toml envs/my-minimal.toml`"
+        "to change one of those, copy it under a name of your own, or extend it: "
+        "run `mv envs/envbuild-minimal.toml envs/my-minimal.toml`"
     )
 
 
