@@ -30,6 +30,7 @@ from envbuild.lock.pip_uv import resolve_with_uv
 from envbuild.lock.provenance import Shop
 from envbuild.lock.upgrade import Upgrade
 from envbuild.lock.wheel_choice import MACOS
+from envbuild.spec.derive import find_cutoff
 from envbuild.spec.platforms import Platform, find_host_platform
 
 __all__ = ["Hook", "build_project", "find_host", "find_host_glibc"]
@@ -185,6 +186,7 @@ def _resolve(requirements: list[str], room: _Room, python: str, number: int) -> 
         python=python, glibc=find_host_glibc() or "2.17", macos=MACOS, constraints={}, kept=(),
         upgrade=Upgrade(), indexes=find_indexes(shop.spec, logs=shop.cache.logs),
         work=room.work / f"requires-{number}", logs=shop.cache.logs, progress=shop.progress,
+        before=find_cutoff(shop.spec),
     )  # fmt: skip
     write_job(job)
     try:

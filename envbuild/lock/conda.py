@@ -25,6 +25,7 @@ from envbuild.kit.places import Cache
 from envbuild.kit.process import ToolExitError, run_tool
 from envbuild.kit.progress import Progress
 from envbuild.lock.conda_client import (
+    BEFORE_VARIABLE,
     PINS_VARIABLE,
     SIZES_VARIABLE,
     child_command,
@@ -51,6 +52,7 @@ from envbuild.lock.conda_file import (
 from envbuild.lock.conda_sizes import size_packages
 from envbuild.lock.model import CondaPackage
 from envbuild.lock.upgrade import Upgrade
+from envbuild.spec.derive import find_cutoff
 from envbuild.spec.formats import find_conda_name
 from envbuild.spec.model import Conda, EnvSpec
 from envbuild.spec.platforms import PLATFORMS
@@ -132,6 +134,7 @@ def solve_conda(
         raise ValueError("the spec has no [conda]")
     check_match_specs(conda)
     _check_channels(conda, settings)
+    _check_time(spec, settings)
     old = {} if previous is None or upgrade.everything else _read_previous(previous, progress)
     _check_upgrade_names(spec, old, upgrade, task)
     folder = work / "conda"
@@ -163,6 +166,16 @@ def _check_channels(conda: Conda, settings: Settings) -> None:
             "`defaults` is no channel but what a conda's own settings make of it",
             hint="write the URLs of those channels into `conda.channels`, or name that conda as "
             "`conda` in `[tool.envbuild]`",
+        )
+
+
+def _check_time(spec: EnvSpec, settings: Settings) -> None:
+    if spec.exclude_newer and settings.conda is not None:
+        raise LockError(
+            "lock.exclude-newer",
+            f"`{settings.conda}`, the `conda` of `[tool.envbuild]`, can't leave out what was "
+            f"published after `{spec.exclude_newer}`",
+            hint="leave out that `conda`: envbuild's own solver can; or leave out `exclude-newer`",
         )
 
 
@@ -209,6 +222,7 @@ def _prepare(
         environment = hide_variables(environment, _find_references(conda.channels))
         environment |= mirror_environment(settings.mirrors)
         environment[SIZES_VARIABLE] = str(folder / _SIZES)
+        environment[BEFORE_VARIABLE] = find_cutoff(spec)
     else:
         executable = _find_executable(settings.conda, logs=logs)
     return _Run(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rattler.networking import Client
 
 __all__ = [
+    "BEFORE_VARIABLE",
     "MIRRORS_VARIABLE",
     "PINS_VARIABLE",
     "SIZES_VARIABLE",
@@ -39,6 +40,9 @@ __all__ = [
 ]
 
 _REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+BEFORE_VARIABLE: Final = "ENVBUILD_CONDA_EXCLUDE_NEWER"
+"""Environment variable with a moment (RFC 3339): what was published then or later isn't seen."""
 
 MIRRORS_VARIABLE: Final = "ENVBUILD_CONDA_MIRRORS"
 """Environment variable with a JSON object: URL prefix to the list of what stands in for it."""

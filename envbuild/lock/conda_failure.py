@@ -127,8 +127,8 @@ def say_unsatisfiable(failures: Sequence[CondaFailure], *, task: str, log: Path)
                 f"that is what the solver says for {names}, and its whole output is in `{log}`",
             ]
         ),
-        hint=f"change `conda.dependencies`, `python` or `[conda.virtual-packages]` in "
-        f"`envs/{task}.toml`, or add a channel",
+        hint=f"change `conda.dependencies`, `python`, `exclude-newer` or "
+        f"`[conda.virtual-packages]` in `envs/{task}.toml`, or add a channel",
     )
 
 

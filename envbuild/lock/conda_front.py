@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import datetime as dt
 import json
 import os
 import sys
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from envbuild.kit.http import strip_credentials
 from envbuild.lock.conda_client import (
+    BEFORE_VARIABLE,
     PINS_VARIABLE,
     SIZES_VARIABLE,
     PrivateChannel,
@@ -217,6 +219,7 @@ async def _solve(request: _Request) -> list[dict[str, Any]]:
             platforms=request.subdirs,
             virtual_packages=[_virtual_package(entry) for entry in request.virtual],
             locked_packages=await _find_pinned(request, gateway),
+            exclude_newer=_find_last(),
         )
         return [await _describe(record, client, request.private) for record in records]
     except SolverError as error:
@@ -225,6 +228,12 @@ async def _solve(request: _Request) -> list[dict[str, Any]]:
         raise _FrontError(CHANNEL_FAILED, str(error)) from error
     except (InvalidMatchSpecError, InvalidChannelError) as error:
         raise _FrontError(type(error).__name__, str(error)) from error
+
+
+def _find_last() -> dt.datetime | None:
+    """Return the last moment that is seen; rattler's own times have milliseconds."""
+    before = os.environ.get(BEFORE_VARIABLE)
+    return dt.datetime.fromisoformat(before) - dt.timedelta(milliseconds=1) if before else None
 
 
 def _virtual_package(entry: Mapping[str, Any]) -> GenericVirtualPackage:

@@ -37,7 +37,7 @@ def find_staleness(spec: EnvSpec, lock: Lock, *, root: Path | None = None) -> St
     looked at when it was locked.
     """
     wanted = digest_request(spec)
-    sections = tuple(s for s in SECTIONS if lock.request.get(s) != wanted[s])
+    sections = tuple(s for s in SECTIONS if lock.request.get(s) != wanted.get(s))
     if not all(is_python_known(spec, part) for part in lock.platforms.values()):
         sections = (*sections, "interpreter")
     missing = tuple(sorted(set(spec.platforms) - set(lock.platforms)))

@@ -70,8 +70,13 @@ class _Job:
         """Return the old lock if `sections` of the request are as they were and may stay."""
         if self.old is None or self.upgrade.everything:
             return None
-        same = all(self.old.lock.request.get(s) == self.request[s] for s in sections)
+        same = all(self.old.lock.request.get(s) == self.request.get(s) for s in sections)
         return self.old.lock if same else None
+
+    @property
+    def stays(self) -> bool:
+        """Say whether conda's and pip's packages may stay unasked: they saw the same world."""
+        return self.upgrade.before is None
 
     def moved(self, old: PlatformLock) -> bool:
         """Say whether a wheel or a source tree of the repository is another than was locked."""
@@ -101,8 +106,9 @@ def make_lock(
     _check_upgrade_names(name, old, upgrade)
     with _open_work(cache) as folder:
         job = _Job(
-            name=name, spec=spec, old=old, upgrade=upgrade, settings=settings, cache=cache,
-            progress=progress, root=root, work=folder, request=digest_request(spec),
+            name=name, spec=replace(spec, exclude_newer=upgrade.before or spec.exclude_newer),
+            old=old, upgrade=upgrade, settings=settings, cache=cache, progress=progress, root=root,
+            work=folder, request=digest_request(spec),
         )  # fmt: skip
         # What is kept was made by the tools that the old lock names; the steps overwrite theirs.
         tools = dict(old.lock.tools) if old and not upgrade.everything else {}
@@ -165,7 +171,7 @@ def _solve_conda(job: _Job) -> tuple[bytes | None, _Conda, Mapping[str, str]]:
     """Return conda-lock.yml, the packages by platform, and the tools that solved."""
     if job.spec.conda is None:
         return None, {}, {}
-    kept = job.kept("conda", "python", "platforms")
+    kept = job.kept("conda", "python", "platforms", "exclude-newer") if job.stays else None
     previous = job.old.files.get(CONDA_FILE) if job.old else None
     if kept and previous is not None:
         locked = {p: lock.conda for p, lock in kept.platforms.items()}
@@ -334,7 +340,8 @@ def _resolve_wheels(job: _Job, platform: Platform, bare: PlatformLock) -> _Part:
     file = requirements_file(platform.subdir)
     previous = job.old.files.get(file) if job.old else None
     old = job.old.lock.platforms.get(platform.subdir) if job.old else None
-    if old and previous is not None and job.kept("pip") and not job.moved(old):
+    kept = job.kept("pip", "exclude-newer") if job.stays else None
+    if old and previous is not None and kept and not job.moved(old):
         same = (old.glibc, old.conda) == (bare.glibc, bare.conda) and _is_same_python(
             old, bare, job.upgrade
         )

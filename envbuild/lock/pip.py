@@ -22,6 +22,7 @@ from envbuild.lock.provenance import Shop
 from envbuild.lock.source import Gathering, Piece, gather
 from envbuild.lock.upgrade import Upgrade
 from envbuild.lock.wheel_choice import MACOS
+from envbuild.spec.derive import find_cutoff
 from envbuild.spec.model import EnvSpec
 from envbuild.spec.platforms import Platform
 
@@ -88,6 +89,9 @@ def resolve_pip(
         work=work,
         logs=cache.logs,
         progress=progress,
+        limits=spec.pip.constraints,
+        overrides=spec.pip.overrides,
+        before=find_cutoff(spec),
         allowed=frozenset(map(normalise_name, spec.pip.build_from_source)),
     )
     shop = Shop(spec=spec, minor=job.minor, cache=cache, progress=progress, task=task)

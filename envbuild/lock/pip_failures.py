@@ -22,7 +22,9 @@ from envbuild.kit.process import ToolExitError
 from envbuild.lock.names import normalise_name
 from envbuild.lock.pip_indexes import Indexes
 from envbuild.lock.pip_job import PipJob, unmark
+from envbuild.lock.pip_times import explain_timeless, say_later
 from envbuild.lock.pip_uv import find_all_files
+from envbuild.spec.phrases import join_names
 
 __all__ = [
     "explain_disk",
@@ -65,10 +67,12 @@ def explain_resolution(error: ToolExitError, job: PipJob) -> EnvbuildError | Non
         # Several versions are blamed: the newest is the one to speak of.
         name, exact = blamed.pop() if len(blamed) == 1 else (blamed.pop()[0], "")
         return explain_no_wheel(f"{name}{exact}", job, said=said)
+    if found := explain_timeless(error.output):
+        return found
     return LockError(
         "lock.unsatisfiable",
         f"no versions of Python packages are what `{job.task}` asks for on {job.platform.subdir}: "
-        f"{said}",
+        f"{said}{say_later(error.output)}",
         hint=_advise(said, job),
     )
 
@@ -128,10 +132,14 @@ def _advise(said: str, job: PipJob) -> str:
         if re.search(rf"(?<![\w.-]){re.escape(normalise_name(name))}(?![\w.-])", said)
     ]
     there = f" (conda brings {', '.join(brought)})" if brought else ""
-    return (
-        f"change `pip.dependencies` in `envs/{job.task}.toml`{there}, "
-        f"then run `nox -s lock -- {job.task}`"
-    )
+    keys = {
+        "pip.dependencies": True,
+        "pip.constraints": job.limits,
+        "pip.overrides": job.overrides,
+        "exclude-newer": job.before,
+    }
+    named = join_names([key for key, there in keys.items() if there], last="or")
+    return f"change {named} in `envs/{job.task}.toml`{there}, then run `nox -s lock -- {job.task}`"
 
 
 def explain_disk(output: str, folder: Path) -> EnvbuildError | None:

@@ -30,9 +30,10 @@ class PipJob:
 
     `python` is a full version or `MAJOR.MINOR`; `glibc` is empty off Linux, `macos` matters only
     there. `constraints` are the distributions that conda brings. `kept` are pins to stay with
-    where the request allows. `fixed` are marked versions of what doesn't come from an index, whose
-    stub wheels say what it needs; `allowed` are names that may be built from source. `work`
-    belongs to this job alone.
+    where the request allows. `limits` and `overrides` are the spec's. `before` is the moment (RFC
+    3339) from which on nothing is seen that an index got, empty for no such end. `fixed` are
+    marked versions of what doesn't come from an index, whose stub wheels say what it needs;
+    `allowed` are names that may be built from source. `work` belongs to this job alone.
     """
 
     task: str
@@ -48,6 +49,9 @@ class PipJob:
     work: Path
     logs: Path
     progress: Progress
+    limits: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    before: str = ""
     fixed: Mapping[str, str] = field(default_factory=dict)
     allowed: frozenset[str] = frozenset()
 
@@ -72,8 +76,13 @@ class PipJob:
 
     @property
     def conda(self) -> Path:
-        """The constraints that stand for conda's packages."""
+        """The constraints: those that stand for conda's packages, and the spec's own."""
         return self.work / "conda.txt"
+
+    @property
+    def replaced(self) -> Path:
+        """The spec's overrides."""
+        return self.work / "overrides.txt"
 
     @property
     def stubs(self) -> Path:
@@ -99,7 +108,10 @@ def write_job(job: PipJob) -> None:
         write_stub(job.stubs, normalise_name(name), marked)
         lines.append(f"{normalise_name(name)}=={marked}\n")
     lines += [f"{name}=={marked}\n" for name, marked in sorted(job.fixed.items())]
+    lines += [f"{limit}\n" for limit in sorted(job.limits)]
     job.conda.write_text("".join(lines), encoding="utf-8")
+    if job.overrides:
+        job.replaced.write_text("".join(f"{o}\n" for o in sorted(job.overrides)), encoding="utf-8")
 
 
 def mark(version: str) -> str:

@@ -47,8 +47,10 @@ def why_not_pip_tools(job: PipJob) -> str | None:
     It resolves for the machine and the interpreter it runs on. An empty text: nothing that a
     user would want to hear of.
     """
-    if job.platform != find_host_platform():
+    if job.platform != find_host_platform() or job.overrides:
         return ""
+    if job.before and not _knows_time():
+        return "this pip is too old for `exclude-newer`, which came with pip 26.0"
     if job.platform.os == "linux":
         glibc = _find_glibc()
         if glibc is None or glibc < parse_glibc(job.glibc):
@@ -88,10 +90,18 @@ def resolve_with_pip_tools(job: PipJob) -> Mapping[str, str]:
     return {pin.name: pin.version for pin in pins if pin.name not in job.brought}
 
 
+def _knows_time() -> bool:
+    from importlib.metadata import version
+
+    return int(version("pip").partition(".")[0]) >= 26
+
+
 def _environment(job: PipJob, interpreter: Interpreter) -> dict[str, str]:
     environment = pip_environment(job.indexes)
     links = environment.get("PIP_FIND_LINKS", "")
     environment["PIP_FIND_LINKS"] = f"{job.stubs.absolute().as_uri()} {links}".strip()
+    if job.before:
+        environment["PIP_UPLOADED_PRIOR_TO"] = job.before
     paths = [p for p in (interpreter.path, environment.get("PYTHONPATH")) if p]
     if job.platform.os == "linux":
         paths.insert(0, str(_write_manylinux(job)))

@@ -80,7 +80,7 @@ def find_reasons(job: PipJob, versions: Mapping[str, str]) -> Mapping[str, tuple
     """
     target = job.work / "reasons.txt"
     argv = [*_compile(job), *_narrow(job), *_pin(job, versions), "--no-header", "-o", str(target)]
-    argv += ["--constraints", job.conda.name, job.request.name]
+    argv += [*_bound(job), job.request.name]
     try:
         # All that this needs has just been fetched, and asking again would take a second.
         _run_uv([*argv, "--offline"], job)
@@ -94,7 +94,7 @@ def find_reasons(job: PipJob, versions: Mapping[str, str]) -> Mapping[str, tuple
 
 def _list(job: PipJob, target: Path, arguments: list[str]) -> Listing:
     argv = [*_compile(job), *_narrow(job), *arguments, "--format", "pylock.toml"]
-    argv += ["-o", str(target), "--constraints", job.conda.name, job.request.name]
+    argv += ["-o", str(target), *_bound(job), job.request.name]
     _run_uv(argv, job)
     packages = [p for p in _read_pylock(target) if normalise_name(p["name"]) not in job.brought]
     public = [p for p in packages if not is_marked(str(p["version"]))]
@@ -102,6 +102,11 @@ def _list(job: PipJob, target: Path, arguments: list[str]) -> Listing:
         versions={normalise_name(p["name"]): str(p["version"]) for p in packages},
         files=tuple(_read_files(public, "wheels", job.work)),
     )
+
+
+def _bound(job: PipJob) -> list[str]:
+    overrides = ["--overrides", job.replaced.name] if job.overrides else []
+    return ["--constraints", job.conda.name, *overrides]
 
 
 def _pin(job: PipJob, versions: Mapping[str, str]) -> list[str]:
@@ -175,6 +180,8 @@ def _run_uv(argv: list[str], job: PipJob) -> None:
     links = environment.get("UV_FIND_LINKS")
     stubs = job.stubs.absolute().as_uri().replace(",", "%2C")
     environment["UV_FIND_LINKS"] = f"{stubs},{links}" if links else stubs
+    if job.before:
+        environment["UV_EXCLUDE_NEWER"] = job.before
     if job.platform.os == "darwin":
         environment["MACOSX_DEPLOYMENT_TARGET"] = job.macos
     run_tool(

@@ -18,6 +18,7 @@ from envbuild.kit.canonical import digest_json
 from envbuild.lock.names import normalise_name
 from envbuild.spec.derive import find_base
 from envbuild.spec.formats.images import DEFAULT_BASE
+from envbuild.spec.formats.moments import parse_moment
 from envbuild.spec.formats.pythons import parse_python
 from envbuild.spec.model import Conda, EnvSpec, Image, Pip, System, VirtualPackages
 
@@ -27,8 +28,9 @@ REQUEST_VERSION: Final = 1
 """Raise it, and `LOCK_VERSION` with it, when the form below changes: then users hear of another
 format of the lock, and not of changes to a spec that nobody changed."""
 
-SECTIONS: Final = ("platforms", "python", "conda", "pip", "system", "base")
-"""The sections of a request, in the order in which a message names them."""
+SECTIONS: Final = ("platforms", "python", "exclude-newer", "conda", "pip", "system", "base")
+"""The sections of a request, in the order in which a message names them; a spec
+without `exclude-newer` has no such section."""
 
 
 def digest_request(spec: EnvSpec) -> Mapping[str, str]:
@@ -36,9 +38,11 @@ def digest_request(spec: EnvSpec) -> Mapping[str, str]:
 
     `spec` has passed its checks; `ValueError` for one whose `python` or `image.base` could not.
     """
+    newer = spec.exclude_newer
     values: dict[str, object] = {
         "platforms": sorted(set(spec.platforms)),
         "python": parse_python(spec.python).conda,
+        **({"exclude-newer": parse_moment(newer).isoformat()} if newer else {}),
         "conda": _conda(spec.conda),
         "pip": _pip(spec.pip),
         "system": _system(spec.system, spec.image),
@@ -49,6 +53,7 @@ def digest_request(spec: EnvSpec) -> Mapping[str, str]:
             {"envbuild-request": REQUEST_VERSION, "section": section, "value": values[section]}
         )
         for section in SECTIONS
+        if section in values
     }
 
 
@@ -78,6 +83,8 @@ def _pip(pip: Pip) -> object:
     later = {
         "build-from-source": _unordered(pip.build_from_source, normalise_name),
         "local": _unordered(pip.local, str.strip),
+        "constraints": _unordered(pip.constraints, _requirement),
+        "overrides": _unordered(pip.overrides, _requirement),
     }
     return {
         "dependencies": _unordered(pip.dependencies, _requirement),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from difflib import get_close_matches
@@ -13,6 +14,7 @@ from envbuild.lock.upgrade import Upgrade
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import print_table, show_progress
 from envbuild.sessions.many import run_many
+from envbuild.spec.formats import MOMENT
 from envbuild.workspace.locking import lock_one
 
 __all__ = ["print_changes", "run", "tell_changes"]
@@ -35,11 +37,17 @@ def run(context: Context) -> None:
         "leave all packages on top of it as they are",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print what moved as JSON")
+    parser.add_argument(
+        "--exclude-newer", type=_parse_moment, metavar="DATE",
+        help="for this once, see no package of conda or pip that was published after this day or "
+        "time; to keep to it, write `exclude-newer` into the spec",
+    )  # fmt: skip
     arguments = parser.parse_args(context.arguments)
     upgrade = Upgrade(
         everything=arguments.upgrade,
         base=arguments.upgrade_base,
         packages=frozenset(arguments.upgrade_package),
+        before=arguments.exclude_newer,
     )
     names = context.select(arguments.names)
     with show_progress() as progress:
@@ -57,6 +65,13 @@ def run(context: Context) -> None:
 def tell_changes(context: Context, moved: dict[str, tuple[Change, ...]]) -> None:
     """Have programs hear what moved, by environment."""
     context.answer.document = {name: [asdict(c) for c in moved[name]] for name in moved}
+
+
+def _parse_moment(text: str) -> str:
+    wrong = MOMENT.check(text)
+    if wrong:
+        raise ArgumentTypeError(wrong)
+    return text
 
 
 def _share_out(context: Context, names: Sequence[str], upgrade: Upgrade) -> dict[str, Upgrade]:

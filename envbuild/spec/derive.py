@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from envbuild.spec.formats import DEFAULT_BASE, parse_base, parse_python
+from envbuild.spec.formats import DEFAULT_BASE, parse_base, parse_moment, parse_python
 from envbuild.spec.formats.images import Base
 from envbuild.spec.model import EnvSpec, Image
 
-__all__ = ["find_base", "find_debian_python", "find_interpreter", "find_suite", "say_base"]
+__all__ = [
+    "find_base",
+    "find_cutoff",
+    "find_debian_python",
+    "find_interpreter",
+    "find_suite",
+    "say_base",
+]
 
 # The version of the package `python3` in each suite; one that is not here is not checked.
 _DEBIAN_PYTHONS: Final = {
@@ -41,6 +48,11 @@ def find_debian_python(suite: str) -> str | None:
 def find_suite(spec: EnvSpec) -> str | None:
     """Return the Debian suite that `spec`'s Debian packages come from, or None."""
     return find_base(spec.image).suite or spec.system.suite
+
+
+def find_cutoff(spec: EnvSpec) -> str:
+    """Return the moment (RFC 3339) from which on packages aren't seen, empty for no such one."""
+    return parse_moment(spec.exclude_newer).isoformat() if spec.exclude_newer else ""
 
 
 def find_interpreter(spec: EnvSpec) -> str | None:

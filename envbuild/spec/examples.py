@@ -66,6 +66,7 @@ cuda = "12.4"
 dependencies = ["httpx>=0.27", "uvicorn[standard]", 'tomli>=2; python_version < "3.11"']
 extra-index-urls = ["https://${ACME_TOKEN}@pkgs.example.com/simple"]
 resolver = "pip-tools"
+constraints = ["urllib3<3"]
 build-from-source = ["antlr4-python3-runtime"]
 local = ["src/acme"]
 """,

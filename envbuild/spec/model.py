@@ -31,9 +31,11 @@ from envbuild.spec.formats import (
     IMAGE_BASE,
     INDEX_URL,
     LABEL,
+    LIMIT,
     LINE,
     LOCAL_TREE,
     MEMORY,
+    MOMENT,
     OUTPUT_PATH,
     PLATFORM,
     PYTHON,
@@ -120,6 +122,19 @@ class Pip:
         DISTRIBUTION,
         Items(unique=True),
         "Packages that are not taken over from what the spec extends.",
+    ] = ()
+    constraints: Annotated[
+        tuple[str, ...],
+        LIMIT,
+        Items(unique=True),
+        "Limits on versions of packages that something else asks for; they bring in nothing.",
+    ] = ()
+    overrides: Annotated[
+        tuple[str, ...],
+        LIMIT,
+        Items(unique=True),
+        "What stands in place of everything that asks for that package, limits of other packages "
+        "included; a name alone takes any version. pip-compile has no such thing, so uv resolves.",
     ] = ()
     build_from_source: Annotated[
         tuple[str, ...],
@@ -356,6 +371,12 @@ class EnvSpec:
         tuple[str, ...], PLATFORM, Items(least=1, unique=True), "Platforms to lock for."
     ] = ("linux-64",)
     python: Annotated[str, PYTHON, "Version of Python, such as `3.11.*`."]
+    exclude_newer: Annotated[
+        str | None,
+        MOMENT,
+        "Packages of conda and pip that were published after this day (in UTC) or time are not "
+        "seen when the environment is locked. Debian packages and bases are those of today.",
+    ] = None
     conda: Annotated[Conda | None, "Python and packages from conda channels."] = None
     pip: Annotated[Pip, "Packages from Python package indexes."] = field(default_factory=Pip)
     system: Annotated[System, "Debian packages."] = field(default_factory=System)

@@ -17,6 +17,7 @@ SPEC = make_spec()
 CHANGES = {
     "platforms": make_spec(platforms=("linux-64", "linux-aarch64")),
     "python": make_spec(python="3.12.*"),
+    "exclude-newer": make_spec(exclude_newer="2026-01-31"),
     "conda": make_spec(conda=None),
     "pip": make_spec(pip=Pip(dependencies=("rich",))),
     "system": make_spec(system=System()),

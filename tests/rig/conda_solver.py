@@ -71,6 +71,7 @@ class Solver:
         previous: CondaSolution | bytes | None = None,
         upgrade: Upgrade | None = None,
         machine: VirtualPackages | None = None,
+        before: str | None = None,
     ) -> CondaSolution:
         self.folder.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix="work-", dir=self.folder))
@@ -83,6 +84,7 @@ class Solver:
             EnvSpec(
                 platforms=tuple(platforms),
                 python=python or f"{MINOR}.*",
+                exclude_newer=before,
                 conda=conda,
             ),
             previous=previous.text if isinstance(previous, CondaSolution) else previous,

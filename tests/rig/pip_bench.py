@@ -99,6 +99,9 @@ class Bench:
         build: tuple[str, ...] = (),
         local: tuple[str, ...] = (),
         old: PlatformLock | None = None,
+        limits: tuple[str, ...] = (),
+        overrides: tuple[str, ...] = (),
+        before: str | None = None,
     ) -> PipSolution:
         """Lock `requirements` as environment `cpu`; `index_url` "" is the rig's index."""
         self.runs += 1
@@ -108,10 +111,12 @@ class Bench:
             extra_index_urls=extra,
             build_from_source=build,
             local=local,
+            constraints=limits,
+            overrides=overrides,
             resolver=cast("Literal['pip-tools', 'uv']", resolver),
         )
         return resolve_pip(
-            EnvSpec(python=f"{MINOR}.*", pip=pip),
+            EnvSpec(python=f"{MINOR}.*", exclude_newer=before, pip=pip),
             platform=platform or find_host(),
             python=python,
             glibc=glibc,

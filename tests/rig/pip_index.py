@@ -101,6 +101,7 @@ class IndexFile:
     requires_python: str
     yanked: bool
     served: bytes | None
+    uploaded: str = ""
 
     @property
     def sha256(self) -> str:
@@ -186,6 +187,7 @@ class PipIndex:
         files: Mapping[str, bytes] | None = None,
         yanked: bool = False,
         served: bytes | None = None,
+        uploaded: str = "",
     ) -> IndexFile:
         """Add a wheel that needs `requires`; `tag` may be compressed (`py2.py3-none-any`)."""
         data, metadata = make_wheel(
@@ -202,6 +204,7 @@ class PipIndex:
                 requires_python=requires_python,
                 yanked=yanked,
                 served=served,
+                uploaded=uploaded,
             )
         )
 
@@ -261,6 +264,8 @@ class PipIndex:
         }
         if self.with_sizes and self.with_hashes:
             entry["size"] = len(file.data)
+        if file.uploaded:
+            entry["upload-time"] = file.uploaded
         if file.requires_python:
             entry["requires-python"] = file.requires_python
         if file.metadata is not None:

@@ -35,6 +35,7 @@ FORMATS = sorted(n for n in formats.__all__ if isinstance(getattr(formats, n), F
 BEYOND_THE_SCHEMA = {
     "format-requirement",  # in part: what only pip's parser knows
     "python-two-minors",  # arithmetic
+    "format-moment",  # the calendar
     "text-with-nul",
     "type-json",  # JSON has no such values, so a schema can't speak of them
     "number-not-finite",

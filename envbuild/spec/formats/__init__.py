@@ -25,9 +25,11 @@ from envbuild.spec.formats.images import (
     Base,
     parse_base,
 )
+from envbuild.spec.formats.moments import MOMENT, parse_moment
 from envbuild.spec.formats.packages import (
     CONDA_SPEC,
     DEBIAN_PACKAGE,
+    LIMIT,
     REQUIREMENT,
     find_conda_name,
     find_pip_name,
@@ -78,9 +80,11 @@ __all__ = [
     "IMAGE_BASE",
     "INDEX_URL",
     "LABEL",
+    "LIMIT",
     "LINE",
     "LOCAL_TREE",
     "MEMORY",
+    "MOMENT",
     "OUTPUT_PATH",
     "PLATFORM",
     "PYTHON",
@@ -108,6 +112,7 @@ __all__ = [
     "parse_direct",
     "parse_duration",
     "parse_memory",
+    "parse_moment",
     "parse_python",
     "parse_tree",
     "show_text",

@@ -11,6 +11,7 @@ from envbuild.spec.formats.direct import explain_direct, parse_direct, requireme
 __all__ = [
     "CONDA_SPEC",
     "DEBIAN_PACKAGE",
+    "LIMIT",
     "REQUIREMENT",
     "find_conda_name",
     "find_pip_name",
@@ -92,6 +93,27 @@ REQUIREMENT = Format(
         rf"(?!.*\.(?:whl|zip|tar\.gz|tar\.bz2|tgz)$){_PIP_NAME}(?![\w:/\\@])(?!\s*@)[^@\u0000-\u001f]*"
     ),
     explain=_explain_requirement,
+    exact=False,
+)
+
+
+def _explain_limit(text: str) -> str | None:
+    if parse_direct(text) is not None or explain_direct(text):
+        return "only versions are limited here; where a package comes from, `dependencies` says"
+    if re.match(rf"{_PIP_NAME}\s*\[", text):
+        return "leave out the extras: what they need has names of its own"
+    return _explain_requirement(text)
+
+
+LIMIT = Format(
+    name="limit on a version",
+    expected="a package's name, and what its version may be",
+    examples=("numpy<2", "urllib3", 'tomli>=2; python_version < "3.11"'),
+    pattern=(
+        rf"(?!.*\.(?:whl|zip|tar\.gz|tar\.bz2|tgz)$){_PIP_NAME}(?![\w:/\\@])(?!\s*[@\[])"
+        r"[^@\u0000-\u001f]*"
+    ),
+    explain=_explain_limit,
     exact=False,
 )
 

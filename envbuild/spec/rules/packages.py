@@ -35,6 +35,12 @@ def pip_once(spec: EnvSpec) -> Iterator[Problem]:
     yield from _find_python("pip.dependencies", dependencies, find_pip_name)
 
 
+@rule("pip.overrides")
+def override_once(spec: EnvSpec) -> Iterator[Problem]:
+    """A package is in `pip.overrides` once, unless markers keep the two apart."""
+    yield from _find_twice("pip.overrides", spec.pip.overrides, find_pip_name, "numpy>=1.26,<3")
+
+
 def _find_twice(
     key: str, texts: tuple[str, ...], find_name: Callable[[str], str], example: str
 ) -> Iterator[Problem]:
@@ -97,4 +103,4 @@ def conda_or_pip(spec: EnvSpec) -> Iterator[Problem]:
             )
 
 
-RULES: Final = (conda_once, pip_once, conda_or_pip)
+RULES: Final = (conda_once, pip_once, override_once, conda_or_pip)
