@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import statistics
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.cold import load_base
@@ -13,7 +13,12 @@ from benchmarks.workspace import REQUIREMENTS, Workspace, open_workspace, serve_
 
 __all__ = ["measure"]
 
-_VERSIONS = ("4.67.0", "4.67.1", "4.67.2", "4.67.3", "4.68.0", "4.68.1", "4.68.2", "4.68.3")
+_VERSIONS = (
+    "4.66.0", "4.66.1", "4.66.2", "4.66.3", "4.66.4", "4.66.5", "4.66.6",
+    "4.67.0", "4.67.1", "4.67.2", "4.67.3", "4.68.0", "4.68.1",
+)  # fmt: skip
+_EACH = 4
+"""New versions in a round: two that are only built and two that are pushed, too."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -27,41 +32,48 @@ class _Side:
 
 
 def measure(rounds: int) -> None:
-    """Print the rows: build; build and push, with its bytes; the engine gets the image.
-
-    Each round takes two new versions, one that is only built and one that is pushed, too.
-    """
-    rounds = min(rounds, (len(_VERSIONS) - 1) // 2)
-    versions = _VERSIONS[: 2 * rounds + 1]
+    """Print the rows: build; build and push, with its bytes; the engine gets the image."""
+    rounds = min(rounds, (len(_VERSIONS) - 1) // _EACH)
+    versions = _VERSIONS[: _EACH * rounds + 1]
     with serve_registry() as (host, storage), open_workspace(f"{host}/bench") as space:
         say("locking, and downloading what both sides need")
         for version in versions:
             _prepare(space, version)
         base = load_base(space)
         peer = f"{host}/peer:latest"
-        ours, theirs = _Side(), _Side()
+        nox, command, theirs = _Side(), _Side(), _Side()
 
-        def assemble(version: str, *options: str) -> Sample:
+        def with_nox(version: str, *options: str) -> Sample:
             _use(space, version)
             return space.nox("-s", "build-env", "--", "bench", *options)
+
+        def without_nox(version: str, *options: str) -> Sample:
+            _use(space, version)
+            return space.envbuild("build-env", "bench", *options)
 
         def docker(version: str) -> Sample:
             _use(space, version)
             context = space.write_context("bench")
             return space.docker("build", "--build-arg", f"BASE={base}", "-t", peer, str(context))
 
-        def turn(number: int) -> None:
-            built, pushed = versions[2 * number + 1 : 2 * number + 3]
-            ours.build.append(assemble(built))
-            theirs.build.append(docker(built))
+        def push(side: _Side, build: Callable[..., Sample], version: str) -> None:
             before = _size(storage)
-            ours.both.append(assemble(pushed, "--push"))
-            ours.pushed.append(_size(storage) - before)
-            ours.load.append(assemble(pushed, "--load"))
+            side.both.append(build(version, "--push"))
+            side.pushed.append(_size(storage) - before)
+            side.load.append(build(version, "--load"))
+
+        def turn(number: int) -> None:
+            start = _EACH * number + 1
+            built, also, pushed, last = versions[start : start + _EACH]
+            nox.build.append(with_nox(built))
+            command.build.append(without_nox(also))
+            theirs.build.append(docker(built))
+            push(nox, with_nox, pushed)
+            push(command, without_nox, last)
             build, before = docker(pushed), _size(storage)
-            push = space.docker("push", peer)
+            sent = space.docker("push", peer)
             theirs.pushed.append(_size(storage) - before)
-            theirs.both.append(build.and_then(push))
+            theirs.both.append(build.and_then(sent))
             # The builder's own cache would give the engine the layer without a pull.
             space.docker("image", "rm", "--force", peer)
             space.docker("builder", "prune", "--all", "--force")
@@ -70,32 +82,28 @@ def measure(rounds: int) -> None:
 
         space.forget_images()
         say("first images and pushes, not counted")
-        assemble(versions[0], "--push")
-        assemble(versions[0], "--load")
+        without_nox(versions[0], "--push")
+        with_nox(versions[0], "--load")
         docker(versions[0])
         space.docker("push", peer)
         for number in range(rounds):
             turn(number)
-        start = [space.nox("--list") for _ in range(3)]
-        _print(ours, theirs, start)
+        _print(nox, command, theirs)
         space.docker("image", "rm", "--force", peer, base)
 
 
-def _print(ours: _Side, theirs: _Side, start: list[Sample]) -> None:
-    change = "one package changed"
-    bare = statistics.median(sample.seconds for sample in start)
-    rows = (
-        ("build (`docker build`)", ours.build, theirs.build, "at most 1/50"),
-        ("build and push (`docker build`, `docker push`)", ours.both, theirs.both, "at most 1/100"),
-        ("into the engine (`docker pull` of the Dockerfile's)", ours.load, theirs.load,
-         "at most 1/5"),
-    )  # fmt: skip
-    for title, mine, other, goal in rows:
-        print_rows(f"{change}, {title}", mine, other, goal)
-        inside = [replace(one, seconds=max(one.seconds - bare, 0.001)) for one in mine]
-        print_rows("the same without the start of Nox", inside, other, goal)
-    mine_bytes, other_bytes = max(ours.pushed), min(theirs.pushed)
-    print(f"| bytes pushed | {mine_bytes / 1e6:.2f} MB | {other_bytes / 1e6:.1f} MB | | | | |")
+def _print(nox: _Side, command: _Side, theirs: _Side) -> None:
+    change, same = "one package changed", "the same by the command `envbuild`"
+    print_rows(f"{change}, build (`docker build`)", nox.build, theirs.build, "at most 1/50")
+    print_rows(same, command.build, theirs.build, "at most 1/50")
+    title = f"{change}, build and push (`docker build`, `docker push`)"
+    print_rows(title, nox.both, theirs.both, "at most 1/100")
+    print_rows(same, command.both, theirs.both, "at most 1/100")
+    mine, other = max(nox.pushed + command.pushed), min(theirs.pushed)
+    print(f"| bytes pushed for it | {mine / 1e6:.2f} MB | {other / 1e6:.1f} MB | | | | |")
+    title = f"{change}, into the engine (`docker pull` of the Dockerfile's)"
+    print_rows(title, nox.load, theirs.load, "at most 1/5")
+    print_rows(same, command.load, theirs.load, "at most 1/5")
 
 
 def _prepare(space: Workspace, version: str) -> None:

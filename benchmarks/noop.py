@@ -29,6 +29,7 @@ def measure(rounds: int) -> None:
         rounds = max(rounds, 7)
         listed = _measure_local(space, rounds)
         _measure_registry(space, rounds, listed)
+        _measure_command(space, rounds)
 
 
 def _measure_local(space: Workspace, rounds: int) -> float:
@@ -64,6 +65,20 @@ def _measure_registry(space: Workspace, rounds: int, listed: float) -> None:
         f"| the same, an environment beyond Nox's start | {each:.1f} ms | | | 10 ms | {rounds} | |"
     )
     space.docker("image", "rm", "--force", "bench-noop")
+
+
+def _measure_command(space: Workspace, rounds: int) -> None:
+    """Print what one environment costs by the command: 50 against one, so without any start."""
+    many, one = pair(
+        lambda _: space.envbuild("build-env", "--push"),
+        lambda _: space.envbuild("build-env", "bench-00", "--push"),
+        rounds=rounds,
+    )
+    title = f"registry asked, by the command `envbuild`, {_ENVIRONMENTS} environments (one)"
+    print_rows(title, many, one, "")
+    differences = [a.seconds - b.seconds for a, b in zip(many, one, strict=True)]
+    each = statistics.median(differences) / (_ENVIRONMENTS - 1) * 1000
+    print(f"| an environment more | {each:.1f} ms | | | 10 ms | {rounds} | |")
 
 
 def _write_context(folder: Path) -> Path:

@@ -53,10 +53,12 @@ class Workspace:
 
     @property
     def environment(self) -> dict[str, str]:
+        # An installed envbuild has its own byte code, whatever the shell here says.
+        inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         variables = {"ENVBUILD_CACHE": str(self.cache), "UV": "/nonexistent"}
         if self.registry:
             variables["ENVBUILD_REPOSITORY"] = self.registry
-        return dict(os.environ) | variables
+        return inherited | variables
 
     def at(self, registry: str) -> Workspace:
         """Return the same repository with another place to push to."""
@@ -93,6 +95,14 @@ class Workspace:
         return run(
             [nox, *arguments], cwd=self.root, env=self.environment, log=self.root / "nox.log"
         )
+
+    def envbuild(self, *arguments: str) -> Sample:
+        """Run `envbuild ARGUMENTS` in this repository: the same without Nox."""
+        command = str(Path(sys.executable).with_name("envbuild"))
+        return run(
+            [command, *arguments], cwd=self.root, env=self.environment,
+            log=self.root / "envbuild.log",
+        )  # fmt: skip
 
     def docker(self, *arguments: str) -> Sample:
         """Run the Docker client with BuildKit."""

@@ -8,29 +8,27 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from envbuild.identity.recipe import Recipe
 from envbuild.image.config import LAYER_TYPES, Content, Layer
 from envbuild.image.listing import list_files, write_listing
 from envbuild.kit.places import Cache
-from envbuild.layers.bytecode import compile_entries, find_sources
-from envbuild.layers.compiler import Compiler
-from envbuild.layers.conda import LinkPolicy, read_conda, read_history
-from envbuild.layers.deb import read_deb
-from envbuild.layers.debfinish import read_finish
 from envbuild.layers.entry import Entry
 from envbuild.layers.order import plan_entries
 from envbuild.layers.overlaps import order_groups
 from envbuild.layers.pack import has_conda, is_compiled
 from envbuild.layers.seal import Seal, render_seal
-from envbuild.layers.skeleton import read_skeleton
 from envbuild.layers.split import split_entries
-from envbuild.layers.wheel import read_wheel
 from envbuild.layers.write import write_layer
 from envbuild.lock.model import Artifact, CondaPackage, DebianPackage
 from envbuild.oci.descriptor import Descriptor
 from envbuild.oci.store import Store
+
+# What reads an artifact is imported for the first of its kind: a change is one wheel, mostly.
+if TYPE_CHECKING:
+    from envbuild.layers.compiler import Compiler
+    from envbuild.layers.conda import LinkPolicy
 
 __all__ = ["LayerJob", "Workbench", "read_artifact"]
 
@@ -120,8 +118,7 @@ class Workbench:
         """Return the entries of each artifact with its byte code, and what they come to."""
         recipe = job.recipe
         if job.kind == "skeleton":
-            history = [read_history(recipe.prefix)] if has_conda(recipe) else []
-            return [read_skeleton(recipe), *history], ()
+            return _read_skeleton(recipe), ()
         groups, contents = [], []
         for artifact in job.artifacts:
             entries = read_artifact(
@@ -136,6 +133,8 @@ class Workbench:
                 contents.append(_count(artifact, entries))
             groups.append(entries)
         if job.kind == "finish":
+            from envbuild.layers.debfinish import read_finish
+
             user = recipe.settings.user
             return [read_finish(groups, base=recipe.base.kind, user=user)], ()
         return groups, tuple(contents)
@@ -152,6 +151,8 @@ class Workbench:
         """Return the artifact's byte code, made once per artifact and place and then kept."""
         if not job.compiler or not is_compiled(job.recipe, artifact):
             return ()
+        from envbuild.layers.bytecode import compile_entries, find_sources
+
         sources = find_sources(entries, python_minor=job.recipe.python_minor)
         said = f"{artifact.sha256} {job.recipe.prefix} {job.recipe.bytecode}"
         pack = self._packs / hashlib.sha256(said.encode()).hexdigest()
@@ -160,10 +161,19 @@ class Workbench:
         return compile_entries(sources, self._find_compiler(job), pack=pack)
 
     def _find_compiler(self, job: LayerJob) -> Compiler:
+        from envbuild.layers.compiler import Compiler
+
         if job.compiler not in self._compilers:
             compiler = Compiler(job.compiler, version=job.recipe.bytecode)
             self._compilers[job.compiler] = self._open.enter_context(compiler)
         return self._compilers[job.compiler]
+
+
+def _read_skeleton(recipe: Recipe) -> list[tuple[Entry, ...]]:
+    from envbuild.layers.conda import read_history
+    from envbuild.layers.skeleton import read_skeleton
+
+    return [read_skeleton(recipe), *([read_history(recipe.prefix)] if has_conda(recipe) else [])]
 
 
 def read_artifact(
@@ -176,11 +186,17 @@ def read_artifact(
 ) -> tuple[Entry, ...]:
     """Return the entries of one artifact at `prefix`."""
     if isinstance(artifact, DebianPackage):
+        from envbuild.layers.deb import read_deb
+
         return read_deb(file, artifact)
     if isinstance(artifact, CondaPackage):
+        from envbuild.layers.conda import read_conda
+
         return read_conda(
             file, artifact, prefix=prefix, python_minor=python_minor, link_scripts=link_scripts
         )
+    from envbuild.layers.wheel import read_wheel
+
     return read_wheel(file, artifact, prefix=prefix, python_minor=python_minor)
 
 

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import os
 import queue
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from envbuild.errors import EnvbuildError, ImageError
 from envbuild.image.config import Layer
 from envbuild.image.site import Site
 from envbuild.image.work import LayerJob, Workbench
-from envbuild.image.worker import read_message, write_message
 from envbuild.kit.crew import run_crew
-from envbuild.kit.process import open_child
+
+if TYPE_CHECKING:
+    import subprocess
 
 __all__ = ["make_layers"]
 
@@ -74,6 +74,8 @@ def _make_here(site: Site, jobs: Sequence[LayerJob], attempt: _Attempt) -> None:
 
 
 def _make_in_processes(site: Site, jobs: Sequence[LayerJob], count: int, attempt: _Attempt) -> None:
+    from envbuild.kit.process import open_child
+
     argv = [sys.executable, "-P", "-m", "envbuild.image.worker", str(site.cache.root)]
     argv += ["fresh"] if site.fresh else []
     with ExitStack() as stack:
@@ -97,6 +99,8 @@ def _make_in_processes(site: Site, jobs: Sequence[LayerJob], count: int, attempt
 
 
 def _ask(worker: subprocess.Popen[bytes], job: LayerJob) -> Layer:
+    from envbuild.image.worker import read_message, write_message
+
     if worker.stdin is None or worker.stdout is None:
         raise ValueError("a worker has pipes")
     try:

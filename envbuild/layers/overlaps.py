@@ -12,12 +12,12 @@ leaves another file on top, `find_overruled` says so.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from email.parser import HeaderParser
 from typing import Final, Literal
 
 from envbuild.errors import ImageError
@@ -42,6 +42,9 @@ __all__ = [
 
 Manager = Literal["debian", "conda", "wheel"]
 _MANAGERS: Final[tuple[Manager, ...]] = ("debian", "conda", "wheel")
+_HEADER: Final = re.compile(r"[!-9;-~]*:|[\t ]|From ")
+"""What a line among headers begins with, or one that goes on; they end before any other."""
+_WISH: Final = re.compile(r"Requires-Dist:\s*([A-Za-z0-9][A-Za-z0-9._-]*)", re.IGNORECASE)
 _LINES: Final = 5
 """Paths that a summary names; of more, the rest is counted."""
 
@@ -111,10 +114,23 @@ def order_groups(
 def _list_wheel_needs(entries: Sequence[Entry]) -> Iterator[str]:
     """Yield the projects of METADATA's Requires-Dist; those of extras count for nobody."""
     text = _read_paper(entries, r"\.dist-info/METADATA$")
-    for wish in HeaderParser().parsestr(text).get_all("Requires-Dist") or ():
-        name = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", wish)
-        if name and "extra" not in wish.partition(";")[2]:
+    for header in _list_headers(text):
+        name = _WISH.match(header)
+        if name and "extra" not in header.partition(";")[2]:
             yield normalise_name(name[1])
+
+
+def _list_headers(text: str) -> list[str]:
+    """Return the headers as `email.parser`, which takes long to import, would part them."""
+    headers: list[str] = []
+    for line in io.StringIO(text, newline=""):
+        if not _HEADER.match(line):
+            break
+        if line[0] in "\t " and headers:
+            headers[-1] += line
+        else:
+            headers.append(line)
+    return headers
 
 
 def _list_conda_needs(entries: Sequence[Entry]) -> Iterator[str]:

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import importlib
 import io
-import logging
 import os
 import signal
 import sys
@@ -66,8 +65,8 @@ def guarded(
     report: Callable[[EnvbuildError], None] = lambda _: None,
 ) -> None:
     """Run `work`; an `EnvbuildError` goes to `report`, then to `fail`, without a traceback."""
-    for library in _TALKATIVE:
-        logging.getLogger(library).setLevel(logging.WARNING)
+    if "logging" in sys.modules:  # else nobody has set it up: it shows warnings only
+        _quieten()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be text: show its bytes
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -88,6 +87,13 @@ def guarded(
             raise
         report(refused)
         fail(str(refused))
+
+
+def _quieten() -> None:
+    import logging
+
+    for library in _TALKATIVE:
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 @contextlib.contextmanager

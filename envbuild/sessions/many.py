@@ -8,7 +8,6 @@ from typing import Final, TypeVar
 
 from envbuild.errors import EnvbuildError
 from envbuild.kit.crew import run_crew
-from envbuild.kit.process import stop_tools
 from envbuild.kit.progress import Progress
 
 __all__ = ["ManyError", "raise_errors", "run_many"]
@@ -82,6 +81,8 @@ def run_many(
     try:
         results |= zip(todo, run_crew(attempt, todo, threads=_AT_ONCE), strict=True)
     except BaseException:
+        from envbuild.kit.process import stop_tools
+
         stop_tools()
         raise
     done = {

@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from envbuild.errors import EnvbuildError
 from envbuild.image.ensure import Ensured, ensure_environment, ensure_image, find_environment
 from envbuild.image.plan import EnvironmentPlan
-from envbuild.image.push import Pushed, ensure_pushed
 from envbuild.image.site import Site
 from envbuild.oci.descriptor import Descriptor
 from envbuild.workspace.plans import find_platform, plan_named
 from envbuild.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from envbuild.image.push import Pushed
 
 __all__ = ["Built", "build_one", "find_built"]
 
@@ -47,6 +50,8 @@ def build_one(
     start = time.monotonic()
     parts: list[str] = []
     if push:
+        from envbuild.image.push import ensure_pushed
+
         pushed = ensure_pushed(site, plan)
         ensured = pushed.ensured
         parts += [*_say_ensured(ensured), _say_pushed(pushed)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from email.parser import HeaderParser
 
 import pytest
 from hypothesis import given
@@ -15,6 +17,7 @@ from envbuild.layers.order import Clash, Trace, find_clashes, plan_entries
 from envbuild.layers.overlaps import (
     Contents,
     check_clashes,
+    describe_contents,
     find_overruled,
     order_contents,
     order_groups,
@@ -166,3 +169,23 @@ def test_contents_come_back_as_they_were_kept(contents: tuple[Contents, ...]) ->
 def test_what_is_no_contents_is_said_so(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"\S"):
         parse_contents(data)
+
+
+_paper_lines = st.sampled_from(
+    ["Name: a", "Requires-Dist: b>1", "requires-dist:c ; extra == 'x'", "Requires-Dist:", "  d",
+     "\tfolded; extra", "no header", "", "From here", ": nameless", "License: \u2028x", "é: y",
+     "Requires-Dist: e\x0b; extra", "Requires Dist: f"],
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(_paper_lines, st.sampled_from(["\n", "\r\n", "\r"])), max_size=8))
+def test_needs_are_read_as_the_email_parser_reads_headers(lines: list[tuple[str, str]]) -> None:
+    text = "".join(line + end for line, end in lines)
+    parsed = HeaderParser().parsestr(text).get_all("Requires-Dist") or ()
+    wanted = {
+        name[0].lower() for wish in parsed
+        if "extra" not in wish.partition(";")[2] and (name := re.match(r"\s*[A-Za-z0-9]+", wish))
+    }  # fmt: skip
+    paper = _file("a.dist-info/METADATA", text.encode())
+    needs = describe_contents(make_wheel("none", "1.0"), [paper]).needs
+    assert set(needs) == {name.strip() for name in wanted}
