@@ -27,9 +27,13 @@ __all__ = ["Pushed", "ensure_pushed", "find_pushed"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pushed:
-    """What a push did: nothing (`there` is True), or so many blobs and bytes."""
+    """What a push did: nothing (`there` is True), or so many blobs and bytes.
+
+    `manifest` is the image in the store; None where only the registry has all of it.
+    """
 
     there: bool
+    manifest: Descriptor | None
     sent: int = 0
     mounted: int = 0
     bytes: int = 0
@@ -54,9 +58,11 @@ def ensure_pushed(site: Site, plan: EnvironmentPlan) -> Pushed:
     registry = site.open_registry(reference.registry)
     remote = find_pushed(site, plan)
     if remote is not None:
-        _check_identity(site, plan, registry, reference, remote)
+        local = find_environment(site, plan)
+        if local is None or local.digest != remote.digest:
+            _check_identity(site, plan, registry, reference, remote)
         if not site.fresh:
-            return Pushed(there=True)
+            return Pushed(there=True, manifest=local)
     try:
         return _push(site, plan, registry, reference)
     except ImageError as error:
@@ -80,9 +86,6 @@ def _check_identity(
     site: Site, plan: EnvironmentPlan, registry: Registry, reference: Reference, remote: Descriptor
 ) -> None:
     """Make sure that the tag, of which only a part is in its name, is of this very image."""
-    local = find_environment(site, plan)
-    if local is not None and local.digest == remote.digest:
-        return
     try:
         data = site.store.read(remote.digest)  # of an earlier look
     except ImageError:
@@ -126,6 +129,7 @@ def _push(site: Site, plan: EnvironmentPlan, registry: Registry, reference: Refe
     listed = _publish(site, plan, ensured.manifest, reference, report.sent)
     return Pushed(
         there=False,
+        manifest=ensured.manifest,
         sent=report.blobs_sent,
         mounted=report.blobs_mounted,
         bytes=report.bytes_sent,

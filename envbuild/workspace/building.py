@@ -53,12 +53,12 @@ def build_one(
         from envbuild.image.push import ensure_pushed
 
         pushed = ensure_pushed(site, plan)
-        ensured = pushed.ensured
+        ensured, manifest = pushed.ensured, pushed.manifest
         parts += [*_say_ensured(ensured), _say_pushed(pushed)]
     else:
         ensured = ensure_environment(site, plan)
+        manifest = ensured.manifest
         parts += _say_ensured(ensured)
-    manifest = ensured.manifest if ensured else find_environment(site, plan)
     if load:
         parts.append("loaded" if _load(plan, site) else "engine has it")
     took = time.monotonic() - start
