@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.compiling import print_floor
 from benchmarks.timing import Sample, pair, print_rows, say
 from benchmarks.workspace import REQUIREMENTS, Workspace, open_workspace
 
@@ -46,6 +47,8 @@ def _measure(space: Workspace, rounds: int, *, bytecode: bool) -> None:
     left, right = pair(assemble, docker, rounds=rounds)
     title = "with byte code" if bytecode else "without byte code"
     print_rows(f"cold build, {title} (`docker build`)", left, right, "at most 1/5")
+    if bytecode:
+        print_floor(space, "bench", (context / "wheels").glob("*.whl"))
     space.docker("image", "rm", "--force", "bench-peer", base)
 
 
