@@ -44,7 +44,8 @@ class Pushed:
 def ensure_pushed(site: Site, plan: EnvironmentPlan) -> Pushed:
     """Make sure that the registry has the image; assembles it only if the registry lacks it.
 
-    With a fresh site it is assembled and compared all the same. Raises `RegistryError` where the
+    With a fresh site it is assembled and compared all the same, and the registry is asked for each
+    blob: what it lost behind a tag that it kept is sent again. Raises `RegistryError` where the
     registry can't tell, and `ImageError` where the tag holds an image of another identity.
     """
     if plan.repository is None:
@@ -121,6 +122,7 @@ def _push(site: Site, plan: EnvironmentPlan, registry: Registry, reference: Refe
         registry,
         known={blob.digest: site.origins.find(blob.digest) for blob in blobs},
         fetch=fetch,
+        doubt=site.fresh,
         progress=site.progress,
         task=plan.name,
     )

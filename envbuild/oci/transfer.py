@@ -53,6 +53,7 @@ def push_image(
     *,
     known: Mapping[str, Sequence[str]] | None = None,
     fetch: Callable[[Descriptor], None] | None = None,
+    doubt: bool = False,
     progress: Progress | None = None,
     task: str = "",
 ) -> PushReport:
@@ -62,16 +63,19 @@ def push_image(
     digest in which repositories (`host/path`) it is known to be: one of the same registry is
     mounted from there, without a byte. Where that is refused, and for what only other registries
     have, `fetch` brings the blob into the store, and it is sent. `known` may be wrong: what it
-    says is asked of the registry, never believed. Nothing is named before all blobs are there.
-    Raises `RegistryError`, and `ImageError` `store.damaged` or `store.missing`.
+    says is asked of the registry, never believed. That it has the image is taken for having all of
+    it, unless in `doubt`: then it is asked for each blob. Nothing is named before all blobs are
+    there. Raises `RegistryError`, and `ImageError` `store.damaged` or `store.missing`.
     """
     work = _Work(progress or Silent(), task or reference.repository)
     work.say(f"asking {registry.host}")
     blobs = _list_blobs(store, manifest)
     there = registry.find_manifest(reference.repository, reference.target)
-    if there is not None and there.digest == manifest.digest:
+    named = there is not None and there.digest == manifest.digest
+    if named and not doubt:
         return PushReport(blobs_there=len(blobs))
-    pushing = _Pushing(store, reference, registry, known or {}, fetch, work)
+    cheap = 0 if doubt else _CHEAP
+    pushing = _Pushing(store, reference, registry, known or {}, fetch, work, cheap)
     # The biggest first, so that none of them is left alone at the end.
     ordered = sorted(blobs, key=lambda blob: blob.size, reverse=True)
     states = run_crew(pushing.ask, ordered, threads=_ASKING)
@@ -108,6 +112,7 @@ class _Pushing:
         known: Mapping[str, Sequence[str]],
         fetch: Callable[[Descriptor], None] | None,
         work: _Work,
+        cheap: int,
     ) -> None:
         self._store = store
         self._target = reference
@@ -115,6 +120,7 @@ class _Pushing:
         self._known = known
         self._fetch = fetch
         self._work = work
+        self._cheap = cheap
         self._refusing: set[str] = set()
 
     def ask(self, blob: Descriptor, check: Callable[[], None]) -> _State:
@@ -155,7 +161,7 @@ class _Pushing:
         return [name for name in names if name not in self._refusing]
 
     def _is_cheap(self, blob: Descriptor) -> bool:
-        return blob.size <= _CHEAP and self._store.has(blob.digest, blob.size)
+        return blob.size <= self._cheap and self._store.has(blob.digest, blob.size)
 
     def _has(self, blob: Descriptor) -> bool:
         return self._registry.has_blob(self._target.repository, blob.digest, actions="pull,push")

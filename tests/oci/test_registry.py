@@ -90,6 +90,25 @@ def test_pushing_again_sends_nothing(store: Store, reference: Reference, reach: 
     assert push_image(store, image, reference, remote) == PushReport(blobs_there=3)
 
 
+def test_in_doubt_what_a_registry_lost_behind_a_tag_is_sent_again(
+    store: Store, registry: RunningRegistry, reference: Reference, reach: Open
+) -> None:
+    image = add_image(store, os.urandom(50_000), b"small")
+    remote = reach(reference.registry)
+    push_image(store, image, reference, remote)
+    assert push_image(store, image, reference, remote, doubt=True) == PushReport(blobs_there=3)
+    lost = [str(blob["digest"]) for blob in blobs_of(store, image)[1:]]
+    for digest in lost:
+        name = digest.removeprefix("sha256:")
+        (data,) = registry.root.rglob(f"blobs/sha256/{name[:2]}/{name}")
+        shutil.rmtree(data)
+    assert push_image(store, image, reference, remote).blobs_there == 3
+    report = push_image(store, image, reference, remote, doubt=True)
+    assert (report.blobs_sent, report.blobs_there) == (2, 1)
+    for digest in lost:
+        remote.read_blob(reference.repository, digest)
+
+
 def test_only_what_changed_is_sent(store: Store, reference: Reference, reach: Open) -> None:
     big = os.urandom(500_000)
     remote = reach(reference.registry)
