@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import unquote, urlsplit
 
 from envbuild.errors import EnvbuildError
-from envbuild.kit.login import read_netrc
+from envbuild.kit.login import read_netrc, read_rattler
 
 if TYPE_CHECKING:
     import urllib3
@@ -158,7 +158,7 @@ def split_credentials(url: str) -> tuple[str, dict[str, str]]:
     """Return `url`, ready to be requested, and the headers that carry its credentials.
 
     References are expanded here. Credentials are the URL's own `user:password@`, else those that
-    the netrc file has for its host, else none.
+    the netrc file has for its host, else those of rattler's file, else none.
     """
     head, mark, rest = url.partition("://")
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0] if mark else ""
@@ -171,7 +171,10 @@ def split_credentials(url: str) -> tuple[str, dict[str, str]]:
             unquote(expand_references(user)), unquote(expand_references(password))
         )
     plain = expand_references(url)
-    login = read_netrc(urlsplit(plain).hostname or "").login
+    host = urlsplit(plain).hostname or ""
+    login = read_netrc(host).login or read_rattler(host)
+    if isinstance(login, str):
+        return plain, {"Authorization": f"Bearer {login}"}
     return plain, basic_authorization(*login) if login else {}
 
 

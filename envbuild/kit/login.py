@@ -1,6 +1,7 @@
 """Logins for servers by netrc, and words for the login that a request goes with: never its value.
 
 netrc is found where pip, uv and rattler look too: the file that `NETRC` names, else `~/.netrc`.
+What rattler has in the file that `RATTLER_AUTH_FILE` names (JSON, host to login) counts as well.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-__all__ = ["Login", "Netrc", "describe_login", "read_netrc"]
+__all__ = ["Login", "Netrc", "describe_login", "read_netrc", "read_rattler"]
 
 _REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -58,6 +59,27 @@ def read_netrc(host: str) -> Netrc:
     if found is None:
         return Netrc(place=place)
     return Netrc(place=place, login=(found[0] or found[1] or "", found[2] or ""))
+
+
+def read_rattler(host: str) -> str | tuple[str, str] | None:
+    """Return rattler's login for `host`: a bearer token, or user and password.
+
+    conda's tokens, which are part of a path, are not looked for.
+    """
+    import json
+
+    named = os.environ.get("RATTLER_AUTH_FILE")
+    if not named:
+        return None
+    try:
+        logins = json.loads(Path(named).read_bytes())
+        wild = (f"*.{host.split('.', n)[n]}" for n in range(1, host.count(".") + 1))
+        found = next(logins[name] for name in (host, *wild) if name in logins)
+        if token := found.get("BearerToken"):
+            return str(token)
+        return str(found["BasicHTTP"]["username"]), str(found["BasicHTTP"]["password"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration):
+        return None  # rattler itself says what is wrong with its file
 
 
 def describe_login(url: str) -> Login:

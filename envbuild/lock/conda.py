@@ -14,7 +14,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
@@ -49,6 +49,7 @@ from envbuild.lock.conda_file import (
     render_virtual_packages,
     replace_header,
 )
+from envbuild.lock.conda_own import OWN_VARIABLE
 from envbuild.lock.conda_sizes import size_packages
 from envbuild.lock.model import CondaPackage
 from envbuild.lock.upgrade import Upgrade
@@ -225,6 +226,10 @@ def _prepare(
         environment[BEFORE_VARIABLE] = find_cutoff(spec)
     else:
         executable = _find_executable(settings.conda, logs=logs)
+        if references := _find_references(conda.channels):
+            environment = hide_variables(environment, references)
+            environment[OWN_VARIABLE] = str(executable.path)
+            executable = _write_middleman(folder, executable)
     return _Run(
         spec=spec,
         conda=conda,
@@ -268,10 +273,21 @@ def _write_front(folder: Path) -> _Executable:
 
     # conda-lock tells conda, mamba and micromamba apart by this name.
     path = folder / "conda-front"
-    command = shlex.join(child_command("envbuild.lock.conda_front"))
-    path.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
-    path.chmod(0o755)
+    _write_program(path, "envbuild.lock.conda_front")
     return _Executable(path=path, name="py-rattler", version=version("py-rattler"), own=True)
+
+
+def _write_middleman(folder: Path, own: _Executable) -> _Executable:
+    """Return what is called in place of `own`, under its name: see `conda_own`."""
+    path = folder / "own" / own.name
+    path.parent.mkdir(exist_ok=True)
+    _write_program(path, "envbuild.lock.conda_own")
+    return replace(own, path=path)
+
+
+def _write_program(path: Path, module: str) -> None:
+    path.write_text(f'#!/bin/sh\nexec {shlex.join(child_command(module))} "$@"\n')
+    path.chmod(0o755)
 
 
 def _find_executable(wanted: str, *, logs: Path) -> _Executable:

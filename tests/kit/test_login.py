@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,26 @@ def test_a_damaged_netrc_is_named_and_not_repeated(netrc: Path, content: bytes) 
 def test_a_netrc_that_is_a_folder_is_named(netrc: Path) -> None:
     netrc.mkdir()
     assert "is a directory" in describe_login(URL).words
+
+
+@pytest.mark.parametrize(
+    ("key", "login", "header"),
+    [
+        ("pkgs.example.com", {"BearerToken": "hush"}, "Bearer hush"),
+        ("*.example.com", {"BasicHTTP": {"username": "a", "password": "b"}}, "Basic YTpi"),
+        ("other.example.com", {"BearerToken": "hush"}, None),
+        ("pkgs.example.com", {"CondaToken": "hush"}, None),
+        ("pkgs.example.com", "hush", None),
+    ],
+)
+def test_rattlers_file_counts_too(
+    netrc: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    key: str,
+    login: object,
+    header: str | None,
+) -> None:
+    (tmp_path / "rattler.json").write_text(json.dumps({key: login}))
+    monkeypatch.setenv("RATTLER_AUTH_FILE", str(tmp_path / "rattler.json"))
+    assert split_credentials(URL) == (URL, {"Authorization": header} if header else {})

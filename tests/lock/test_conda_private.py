@@ -13,12 +13,13 @@ import pytest
 
 from envbuild.errors import EnvbuildError, LockError
 from envbuild.kit.places import Cache
+from envbuild.lock.channel import fetch_conda
 from envbuild.lock.conda_file import check_no_secret
 from envbuild.lock.conda_names import find_python_names
 from envbuild.spec.settings import Settings
 from tests.rig.conda_channel import CondaChannel, open_channel
 from tests.rig.conda_server import serve_folder
-from tests.rig.conda_solver import Solver
+from tests.rig.conda_solver import Notes, Solver, write_conda_by_name
 from tests.rig.planted import watched_commands
 
 USER, PASSWORD = "robot-7", "hush-hush-hush"
@@ -84,6 +85,41 @@ def test_a_value_is_in_no_command_line_and_in_no_cache(
         assert _written_anywhere(solver.folder, form) == []
 
 
+@pytest.mark.parametrize("with_token", [False, True])
+def test_a_users_own_conda_gets_no_login_on_its_command_line(
+    solver: Solver,
+    conda_channel: CondaChannel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    with_token: bool,
+) -> None:
+    secret = f"hush-{secrets.token_hex(8)}" + ("" if with_token else "@:/%é")
+    monkeypatch.setenv("TEAM_KEY", secret)
+    folder = tmp_path / "web" / (f"t/{secret}/team" if with_token else "team")
+    shutil.copytree(conda_channel.folder, folder)
+    own = solver.with_conda(write_conda_by_name(tmp_path / "my-conda"))
+    login = None if with_token else (USER, secret)
+    with (
+        serve_folder(tmp_path / "web", credentials=login) as server,
+        watched_commands() as commands,
+    ):
+        url = f"{server.url}/t/${{TEAM_KEY}}/team"
+        if not with_token:
+            url = f"{server.url}/team".replace("://", f"://{USER}:${{TEAM_KEY}}@")
+        solution = own.lock("greet", channels=[url])
+        (tmp_path / "web").rename(tmp_path / "gone")
+        with pytest.raises(LockError) as caught:
+            own.lock("greet", channels=[url])
+    assert all(p.url.startswith(f"{url}/") for p in solution.packages["linux-64"])
+    assert url.encode() in solution.text
+    assert caught.value.code == "lock.channel"
+    assert any(b"my-conda" in command and b"--channel\0team" in command for command in commands)
+    for form in (secret, quote(secret, safe="")):
+        assert form not in str(caught.value)
+        assert not [command for command in commands if form.encode() in command]
+        assert _written_anywhere(solver.folder, form) == []
+
+
 def test_a_token_in_the_path_is_in_no_command_line_and_in_no_cache(
     solver: Solver,
     conda_channel: CondaChannel,
@@ -122,8 +158,13 @@ def test_a_login_from_rattlers_own_file(
     login = {"127.0.0.1": {"BasicHTTP": {"username": USER, "password": PASSWORD}}}
     (tmp_path / "login.json").write_text(json.dumps(login))
     monkeypatch.setenv("RATTLER_AUTH_FILE", str(tmp_path / "login.json"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     solution = solver.lock("mdurl", channels=[private.url])
     assert all(p.url.startswith(f"{private.url}/") for p in solution.packages["linux-64"])
+    package = solution.packages["linux-64"][0]
+    assert fetch_conda(
+        package, settings=Settings(), cache=solver.cache, progress=Notes(), task="cpu"
+    ).is_file()
 
 
 def test_a_login_from_netrc(

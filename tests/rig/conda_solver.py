@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from envbuild.spec.settings import Settings
 from tests.rig.conda_channel import CondaChannel
 from tests.rig.conda_python import MINOR
 
-__all__ = ["Notes", "Solver", "versions", "write_own_conda"]
+__all__ = ["Notes", "Solver", "versions", "write_conda_by_name", "write_own_conda"]
 
 
 @dataclass(slots=True)
@@ -110,5 +111,29 @@ def write_own_conda(path: Path, *, pipe: str = "") -> str:
     command = shlex.join(child_command("envbuild.lock.conda_front"))
     end = f" | {pipe}" if pipe else ""
     path.write_text(f'#!/bin/sh\n{command} "$@"{end}\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+_BY_NAME = """\
+import sys
+from conda_lock._vendor.conda.base.context import reset_context
+from conda_lock._vendor.conda.models.channel import Channel
+from envbuild.lock.conda_front import main
+arguments = sys.argv[1:]
+reset_context()
+for number, word in enumerate(arguments):
+    if arguments[number - 1] == "--channel" and "://" not in word:
+        arguments[number] = Channel(word).urls(with_credentials=True, subdirs=["x"])[0][:-2]
+main(arguments)
+"""
+
+
+def write_conda_by_name(path: Path) -> str:
+    """Write a conda that finds channels by conda's own code: names, `CONDARC`, variables in it."""
+    script = path.with_suffix(".py")
+    script.write_text(_BY_NAME)
+    command = shlex.join([sys.executable, str(script)])
+    path.write_text(f'#!/bin/sh\n{command} "$@"\n')
     path.chmod(0o755)
     return str(path)
