@@ -29,6 +29,7 @@ from envbuild.run.plan import TrainPlan
 from envbuild.run.record import RunRecord
 from envbuild.run.recorder import Outcome, Run, judge, run_recorded
 from envbuild.run.snapshot import copy_snapshot
+from envbuild.run.variables import expand_variables
 
 __all__ = ["train_local"]
 
@@ -45,10 +46,11 @@ def train_local(
 ) -> RunRecord:
     """Run `plan` with `prefix/bin/python` and return its record.
 
-    Raises `RunError` `run.no-python` and `run.source-changed`; `KeyboardInterrupt` after Ctrl-C,
-    when all is cleaned up.
+    Raises `RunError` `run.no-python`, `run.variable` and `run.source-changed`; `KeyboardInterrupt`
+    after Ctrl-C, when all is cleaned up.
     """
     python = _find_python(prefix)
+    expand_variables(plan.variables)  # what is missing is told before anything is recorded
     command = (str(python), plan.script, *plan.arguments)
 
     def execute(run: Run) -> Outcome:
@@ -95,7 +97,7 @@ def _environment(plan: TrainPlan, prefix: Path) -> Mapping[str, str]:
     }
     search = f"{prefix.resolve() / 'bin'}{os.pathsep}{kept.get('PATH', os.defpath)}"
     ours = {"PATH": search, "PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1"}
-    return {**kept, **ours, **plan.variables}
+    return {**kept, **ours, **expand_variables(plan.variables)}
 
 
 class _Pipe:

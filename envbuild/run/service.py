@@ -17,6 +17,7 @@ from envbuild.run.http import Message, NoAnswerError, send
 from envbuild.run.models import MODEL_DIR, find_models, plan_model_uploads
 from envbuild.run.plan import WORKDIR, plan_limits
 from envbuild.run.snapshot import Snapshot, plan_uploads, take_snapshot
+from envbuild.run.variables import expand_variables
 from envbuild.spec.formats import parse_duration
 from envbuild.spec.model import Smoke
 
@@ -81,7 +82,10 @@ def plan_service(
 
 
 def plan_container(plan: ServicePlan, *, name: str, image_id: str, python: str) -> ContainerPlan:
-    """Return the container of a service; its port is published on a free one of loopback."""
+    """Return the container of a service; its port is published on a free one of loopback.
+
+    Raises `RunError` `run.variable` for a reference in `[env]` to a variable that isn't set.
+    """
     if plan.entry_script is not None:
         command: tuple[str, ...] = (
             *(python, "-m", "azureml_inference_server_http"),
@@ -98,7 +102,7 @@ def plan_container(plan: ServicePlan, *, name: str, image_id: str, python: str) 
         environment={
             "PYTHONUNBUFFERED": "1",
             "AZUREML_MODEL_DIR": MODEL_DIR,
-            **plan.variables,
+            **expand_variables(plan.variables),
         },
         workdir=WORKDIR,
         limits=plan.limits,

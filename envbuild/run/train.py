@@ -20,6 +20,7 @@ from envbuild.run.plan import WORKDIR, TrainPlan
 from envbuild.run.record import RunRecord
 from envbuild.run.recorder import Outcome, Run, judge, run_recorded
 from envbuild.run.snapshot import plan_uploads
+from envbuild.run.variables import expand_variables
 
 __all__ = ["train"]
 
@@ -47,16 +48,18 @@ def train(
 
     The record's status and exit code say how it went; a script that fails is no error here.
     Raises `EngineError` for what keeps the script from running at all and `RunError`
-    `run.source-changed`; `KeyboardInterrupt` after Ctrl-C, when all is cleaned up.
+    `run.variable` or `run.source-changed`; `KeyboardInterrupt` after Ctrl-C, when all is
+    cleaned up.
     """
     command = (python, plan.script, *plan.arguments)
+    variables = expand_variables(plan.variables)
 
     def execute(run: Run) -> Outcome:
         container_plan = ContainerPlan(
             name=f"envbuild-{run.record.id}",
             image=image_id,
             command=(python, "-I", "-S", "-c", _ONE_STREAM, *command),
-            environment={"PYTHONUNBUFFERED": "1", **plan.variables},
+            environment={"PYTHONUNBUFFERED": "1", **variables},
             workdir=WORKDIR,
             limits=plan.limits,
             network=network,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import dataclass, field
 from typing import NoReturn
 
 from envbuild.errors import SpecError
 from envbuild.sessions.answer import Answer
+from envbuild.spec.curated import DEFAULT
 from envbuild.workspace.workspace import Workspace
 
 __all__ = ["Context", "make_parser"]
@@ -25,7 +27,10 @@ class Context(Workspace):
     """What programs get to read of it."""
 
     def select_one(self, name: str | None) -> str:
-        """Return the environment that was named, else the repository's default or only one."""
+        """Return the environment that was named, else the repository's default or only one.
+
+        In a repository that has none it is the smallest of those that come with envbuild.
+        """
         self.answer.environment = found = self._choose(name)
         return found
 
@@ -37,7 +42,11 @@ class Context(Workspace):
             origin = ", the `default-environment` of `pyproject.toml`"
             self.check_known(self.settings.default_environment, origin)
             return self.settings.default_environment
-        names = self.select(())
+        if not self.environments:
+            note = f"no environment is named and there is none in `envs/`; taking `{DEFAULT}`"
+            print(note, file=sys.stderr, flush=True)
+            return DEFAULT
+        names = self.environments
         if len(names) == 1:
             return names[0]
         known = ", ".join(f"`{n}`" for n in names)

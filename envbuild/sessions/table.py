@@ -9,6 +9,7 @@ __all__ = ["SESSIONS"]
 SESSIONS: Final = {
     "init": ("init", "Have this folder use envbuild: noxfile, first environment."),
     "scaffold": ("scaffold", "Write a new environment to write on from."),
+    "envs": ("envs", "List the environments, the repository's and those that come along."),
     "lock": ("lock", "Resolve environments into lockfiles."),
     "add": ("edit", "Add packages to an environment, and lock it again."),
     "remove": ("edit", "Remove packages from an environment, and lock it again."),

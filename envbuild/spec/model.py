@@ -383,7 +383,8 @@ class EnvSpec:
     image: Annotated[Image, "What the image stands on."] = field(default_factory=Image)
     env: Annotated[
         Mapping[Annotated[str, ENVIRONMENT_VARIABLE], str],
-        "Variables at run time; not part of the image.",
+        "Variables at run time; not part of the image. `${VAR}` stands for a variable of the "
+        "machine that runs, whose value is written nowhere.",
     ] = field(default_factory=dict)
     train: Annotated[Train | None, "The training run."] = None
     smoke: Annotated[Smoke | None, "The web service and its smoke test."] = None

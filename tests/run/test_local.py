@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -315,3 +316,22 @@ def test_interrupted_leader_leaves_no_process_and_no_open_record(
 
 def _is_dead_now(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
+
+
+def test_reference_to_a_variable_reaches_the_script_and_no_record(
+    plan_training: PlanTraining, prefix: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUR_SECRET", "hunter2")
+    plan = plan_training("import os; print(len(os.environ['TOKEN']), os.environ['TOKEN'][:2])")
+    plan = replace(plan, variables={"TOKEN": "a-${OUR_SECRET}"})
+    lines: list[bytes] = []
+    record = train_local(plan, prefix=prefix, runs=runs, sink=lines.append)
+    assert (record.status, lines) == ("completed", [b"9 a-\n"])
+    files = [path for path in runs.rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if b"hunter2" in path.read_bytes()]
+    monkeypatch.setenv("OUR_SECRET", "")
+    before = list_runs(runs)
+    with pytest.raises(RunError, match=r"`env.TOKEN` refers to .* `OUR_SECRET`, which is empty"):
+        train_local(plan, prefix=prefix, runs=runs)
+    assert list_runs(runs) == before

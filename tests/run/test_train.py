@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -311,3 +312,19 @@ def _wait_until_gone(engine: Engine, run_id: str) -> None:
     while _containers(engine, run_id):
         assert time.monotonic() < deadline, "the container is still there"
         time.sleep(0.05)
+
+
+def test_variable_that_a_reference_lacks_is_told_before_a_container_is_made(
+    lead: Lead, plan_training: PlanTraining, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = replace(
+        plan_training("import os; print(len(os.environ['TOKEN']))"),
+        variables={"TOKEN": "${OUR_SECRET}"},
+    )
+    with pytest.raises(RunError, match=r"not set \[run.variable\]"):
+        lead(plan)
+    assert not list_runs(runs)
+    monkeypatch.setenv("OUR_SECRET", "hunter2")
+    record, lines = lead(plan)
+    assert (record.status, lines) == ("completed", [b"7\n"])
+    assert not [p for p in runs.rglob("*") if p.is_file() and b"hunter2" in p.read_bytes()]
