@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from envbuild.engine.client import Engine
 from tests.rig.conda_channel import CondaChannel, open_channel
 from tests.rig.git_server import GitServer, serve_repository
+from tests.rig.image import PYTHON, LoadedImage
 from tests.rig.pip_index import PipIndex
 from tests.rig.planted import Planted, watched_commands
 from tests.rig.project import Project
@@ -179,6 +181,9 @@ def test_no_refusal_shows_what_was_refused(company: Company, tmp_path: Path) -> 
         assert f"`{name}`" in company.run("lock", "--", "cpu", code="credential.unset")
         company.project.variables[name] = value
     company.run("lock", "--", "cpu")
+    # Another story may have pushed the same layers, and a build would want no package then.
+    settings = company.project.root / "pyproject.toml"
+    settings.write_text(f"{settings.read_text()}layer-index = false\n")
     company.index.login = ("robot", "another")
     company.run("build-env", "--", "cpu", code="lock.index")
     company.index.login = doors[0]
@@ -188,3 +193,70 @@ def test_no_refusal_shows_what_was_refused(company: Company, tmp_path: Path) -> 
     (company.keys / "docker/config.json").write_text(json.dumps(logins))
     company.run("build-env", "--", "cpu", "--push", code="registry.unauthorised")
     assert company.search(tmp_path) == []
+
+
+BOXED = """\
+platforms = ["linux-64"]
+python = "3.11.*"
+
+[pip]
+index-url = "{index}"
+dependencies = ["acme"]
+
+[image]
+dockerfile = "Dockerfile"
+build-secrets = {{ token = "STEP_KEY" }}
+interpreter = "{python}"
+
+[train]
+script = "train.py"
+outputs = []
+
+[smoke]
+command = ["python", "serve.py"]
+port = 8000
+ready-timeout = "60s"
+
+[[smoke.request]]
+path = "/"
+expect = {{ status = 200 }}
+"""
+
+SERVE = """\
+import http.server, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+http.server.HTTPServer(("0.0.0.0", 8000), http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
+
+
+@pytest.mark.engine
+@pytest.mark.registry
+def test_no_secret_gets_into_an_engine(
+    company: Company, engine: Engine, python_image: LoadedImage, tmp_path: Path
+) -> None:
+    key = company.project.variables["STEP_KEY"] = company.planted.plant("STEP_KEY")
+    step = json.dumps([PYTHON, "-c", "print(len(open('/run/secrets/token').read()))"])
+    project = company.project
+    project.write(
+        "Dockerfile",
+        f"FROM {python_image.name}\nRUN --mount=type=secret,id=token,mode=0444 {step}\n",
+    )
+    project.write("serve.py", SERVE)
+    project.write("train.py", "import acme\nprint('trained')\n")
+    index = company.index.url_with("robot:${INDEX_KEY}")
+    before = {image.id for image in engine.client.images.list()}
+    project.write("envs/cpu.toml", BOXED.format(index=index, python=PYTHON))
+    company.run("lock", "--", "cpu")
+    said = company.run("build-env", "--", "cpu", "--push", "--load", "--json", "--verbose")
+    assert str(len(key)) in said
+    company.run("show", "--", "cpu", "--json")
+    assert "trained" in company.run("train", "--", "cpu")
+    company.run("smoke", "--", "cpu")
+    for image in engine.client.images.list(all=True):
+        facts = json.dumps([image.attrs, image.history()]).encode()
+        assert company.planted.search_text(facts, f"the engine's image {image.id}") == []
+    for image in engine.client.images.list():
+        if image.id not in before:
+            engine.client.images.remove(image.id, force=True)
+    storage = company.registry.ca.parent / "storage"
+    assert company.search(tmp_path, storage) == []
