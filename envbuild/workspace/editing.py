@@ -16,10 +16,11 @@ from envbuild.kit.files import atomic_writer
 from envbuild.kit.progress import Progress
 from envbuild.lock.changes import Change
 from envbuild.lock.upgrade import Upgrade
+from envbuild.spec.curated import RESERVED
 from envbuild.spec.edit import Manager, add_requirement, remove_requirement
 from envbuild.spec.model import EnvSpec
 from envbuild.workspace.locking import hold_lock, lock_spec
-from envbuild.workspace.places import choose_manager, find_manager
+from envbuild.workspace.places import choose_manager, find_manager, find_parent, open_chain
 from envbuild.workspace.workspace import Workspace
 
 __all__ = ["Edited", "Wish", "add_all", "remove_all", "save_spec"]
@@ -57,9 +58,11 @@ def add_all(
     where = f"envs/{name}.toml"
 
     def edit(data: bytes, spec: EnvSpec) -> tuple[bytes, list[Wish]]:
-        placed = [replace(w, manager=w.manager or choose_manager(spec, w.text)) for w in wishes]
-        for wish in placed:
-            data = add_requirement(data, wish.text, wish.manager or "pip", where=where)
+        placed: list[Wish] = []
+        for wish in wishes:
+            manager = wish.manager or choose_manager(spec, wish.text)
+            data = add_requirement(data, wish.text, manager, where=where)
+            placed.append(replace(wish, manager=manager))
         return data, placed
 
     return _change(workspace, name, edit, lock=lock, progress=progress)
@@ -70,18 +73,21 @@ def remove_all(
 ) -> Edited:
     """Remove requirements from the spec of an environment by their names, in any spelling.
 
-    Raises `SpecError` `spec.not-asked` for one that isn't there and `spec.which-manager` for one
-    that is there twice, and otherwise what `add_all` raises; spec and lock are then as they were.
+    Raises `SpecError` `spec.not-asked` for one that isn't there, `spec.inherited` for one that only
+    what the spec extends asks for, `spec.which-manager` for one that is there twice, and otherwise
+    what `add_all` raises; spec and lock are then as they were.
     """
     where = f"envs/{name}.toml"
 
-    def edit(data: bytes, spec: EnvSpec) -> tuple[bytes, list[Wish]]:
-        placed = [
-            replace(w, manager=find_manager(workspace, name, spec, w.text, w.manager))
-            for w in wishes
-        ]
-        for wish in placed:
-            data = remove_requirement(data, wish.text, wish.manager or "pip", where=where)
+    def edit(data: bytes, _: EnvSpec) -> tuple[bytes, list[Wish]]:
+        placed: list[Wish] = []
+        for wish in wishes:
+            chain = open_chain(workspace, name, data)
+            manager = find_manager(workspace, name, chain, wish.text, wish.manager)
+            data = remove_requirement(data, wish.text, manager, where=where)
+            placed.append(replace(wish, manager=manager))
+            if (parent := find_parent(chain, wish.text, manager)) is not None:
+                progress.note(f"{name}: `{parent}` still asks for `{wish.text}`")
         return data, placed
 
     return _change(workspace, name, edit, lock=lock, progress=progress)
@@ -91,8 +97,19 @@ def save_spec(
     workspace: Workspace, name: str, data: bytes, *, lock: bool, progress: Progress
 ) -> Edited:
     """Write another text of an environment's spec; otherwise as `add_all`."""
+    _check_own(workspace, name)
     with hold_lock(workspace, name):
         return _write(workspace, name, data, lock=lock, progress=progress)
+
+
+def _check_own(workspace: Workspace, name: str) -> None:
+    if name.startswith(RESERVED) and name not in workspace.environments:
+        raise SpecError(
+            "spec.name",
+            f"`{name}` comes with envbuild, and can't be changed",
+            hint=f'to make one of your own from it, write `extends = "{name}"` and what is to be '
+            "different into `envs/my-environment.toml`",
+        )
 
 
 def _change(
@@ -103,6 +120,7 @@ def _change(
     lock: bool,
     progress: Progress,
 ) -> Edited:
+    _check_own(workspace, name)
     with hold_lock(workspace, name):
         spec = workspace.load(name)
         data, placed = edit(workspace.repository.spec_file(name).read_bytes(), spec)

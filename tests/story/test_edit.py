@@ -271,6 +271,24 @@ def test_a_namesake_has_to_be_said(project: Project) -> None:
     assert spec(project).endswith("[pip]\ndependencies = []\n")
 
 
+def test_what_is_inherited_stays_where_it_is(demo: Project) -> None:
+    demo.write("pyproject.toml", '[tool.envbuild.defaults.pip]\ndependencies = ["shared"]\n')
+    demo.write("envs/base.toml", 'python = "3.11.*"\n[pip]\ndependencies = ["Acme_Tools<2", "b"]\n')
+    demo.write("envs/demo.toml", 'extends = "base"\n')
+    edit_only = ("demo", "--no-lock")
+    said = refused(demo, "spec.inherited", "remove", *edit_only, "acme.tools")
+    assert "is asked for by `envs/base.toml`" in said
+    assert "`pyproject.toml`" in refused(demo, "spec.inherited", "remove", *edit_only, "shared")
+    must(demo, "add", *edit_only, "acme-tools")
+    assert spec(demo) == 'extends = "base"\n\n[pip]\ndependencies = ["acme-tools"]\n'
+    removed = edit(demo, "remove", *edit_only, "acme-tools")
+    assert removed.code == 0
+    assert "`envs/base.toml` still asks for `acme-tools`" in removed.text
+    assert spec(demo) == 'extends = "base"\n\n[pip]\ndependencies = []\n'
+    said = refused(demo, "spec.name", "add", "envbuild-minimal", "acme")
+    assert 'extends = "envbuild-minimal"' in said
+
+
 def test_by_nox(demo: Project) -> None:
     demo.must("-s", "add", "--", "demo", "--pip", "extra")
     demo.must("-s", "remove", "--", "demo", "extra")
