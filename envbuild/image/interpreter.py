@@ -25,7 +25,7 @@ from envbuild.kit.progress import Progress
 from envbuild.layers.compiler import Interpreter, ask_interpreter, find_fault
 from envbuild.lock.model import Artifact
 
-__all__ = ["ensure_interpreter"]
+__all__ = ["ensure_interpreter", "find_installed"]
 
 
 def ensure_interpreter(
@@ -51,7 +51,7 @@ def ensure_interpreter(
         )
     except LockError as error:
         locked, trouble = None, error
-    found = locked or _find_installed(version, cache)
+    found = locked or find_installed(version, cache)
     if found:
         return found
     if trouble is not None:
@@ -66,7 +66,7 @@ def ensure_interpreter(
     )
 
 
-def _find_installed(version: str, cache: Cache) -> tuple[str, ...]:
+def find_installed(version: str, cache: Cache) -> tuple[str, ...]:
     """Return the command line of the first installed Python of this version; () for none."""
     notes = _Notes(cache)
     seen: set[str] = set()

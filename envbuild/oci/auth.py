@@ -20,7 +20,7 @@ from typing import Any, Final
 from envbuild.errors import RegistryError
 from envbuild.oci.reference import DOCKER_HUB
 
-__all__ = ["Credential", "find_credential", "list_configs"]
+__all__ = ["Credential", "find_credential", "list_configs", "list_helpers"]
 
 _HUB_KEY: Final = "https://index.docker.io/v1/"
 """Under this key Docker keeps the login of its own registry."""
@@ -80,6 +80,17 @@ def find_credential(registry: str) -> Credential | None:
         if found is not None:
             return found
     return None
+
+
+def list_helpers(path: Path) -> tuple[str, ...]:
+    """Return the credential helpers that a file of logins names, without their common prefix.
+
+    Raises `RegistryError` `registry.login-file`.
+    """
+    config = _load_config(path)
+    own = config.get("credHelpers")
+    named = [config.get("credsStore"), *(own.values() if isinstance(own, dict) else ())]
+    return tuple(sorted({str(helper) for helper in named if helper}))
 
 
 def _load_config(path: Path) -> Mapping[str, Any]:

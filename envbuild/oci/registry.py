@@ -31,7 +31,7 @@ from envbuild.oci.descriptor import (
 from envbuild.oci.download import fetch_blob, has_blob, read_blob, read_blob_end
 from envbuild.oci.store import Store
 from envbuild.oci.token import format_scope
-from envbuild.oci.upload import Mounted, Session, Upload, mount_blob, send_blob
+from envbuild.oci.upload import Mounted, Session, Upload, check_push, mount_blob, send_blob
 from envbuild.oci.wire import RegistryOptions, Wire
 
 __all__ = ["Registry", "RegistryOptions", "open_registry"]
@@ -244,6 +244,11 @@ class Registry:
         """
         upload = Upload(repository=repository, blob=blob, store=store, sent=sent)
         send_blob(self._wire, upload, session)
+
+    def check_push(self, repository: str) -> None:
+        """Raise `RegistryError` unless a push into the repository would be let in."""
+        self._wire.check_registry()
+        check_push(self._wire, repository)
 
     def mount_blob(
         self, repository: str, blob: Descriptor, source: str

@@ -21,7 +21,7 @@ from envbuild.oci.store import Store
 from envbuild.oci.token import format_scope
 from envbuild.oci.wire import Wire
 
-__all__ = ["Mounted", "Session", "Upload", "mount_blob", "send_blob"]
+__all__ = ["Mounted", "Session", "Upload", "check_push", "mount_blob", "send_blob"]
 
 Mounted = Literal["mounted"]
 
@@ -66,6 +66,28 @@ class Upload:
     @property
     def scopes(self) -> tuple[str, ...]:
         return (format_scope(self.repository, "pull,push"),)
+
+
+def check_push(wire: Wire, repository: str) -> None:
+    """Open an upload and drop it again, which tells whether a push would be let in.
+
+    Raises `RegistryError` if it would not, or if there is no answer.
+    """
+    request = Request(
+        method="POST",
+        url=f"{repository}/blobs/uploads/",
+        what=f"take an image into `{repository}`",
+        scopes=(format_scope(repository, "pull,push"),),
+        headers={"Content-Length": "0"},
+        body=b"",
+    )
+    answer = wire.ask(request)
+    session = _read_session(wire, answer) if answer.status in _DONE else None
+    if session is None:
+        error = wire.explain(answer, request)
+        raise error.error if isinstance(error, Transient) else error
+    # Registries forget what isn't ended; not all of them take this.
+    wire.try_ask(replace(request, method="DELETE", url=session.url, what="drop an upload"))
 
 
 def mount_blob(

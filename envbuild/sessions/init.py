@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import asdict
 
 from envbuild.sessions.context import Context, make_parser
 from envbuild.start.begin import Begun, begin
@@ -33,10 +33,8 @@ def run(context: Context) -> None:
     begun = begin(
         context.root, name=arguments.name, kind=arguments.kind, repository=arguments.repository
     )
-    if arguments.json:
-        said = {"steps": begun.steps, "todo": begun.todo, "environments": begun.environments}
-        print(json.dumps(said, indent=2))
-    else:
+    context.answer.document = asdict(begun)
+    if not arguments.json:
         _show(begun)
 
 
@@ -54,5 +52,6 @@ def _show(begun: Begun) -> None:
         "    nox -s check\n"
         f"    nox -s train -- {name} --target local\n"
         f"    nox -s train -- {name}\n\n"
-        "The last one trains in the image, for which Docker Engine has to run."
+        "The last one trains in the image, for which Docker Engine has to run; `nox -s doctor` "
+        "says what is missing on this machine."
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from envbuild.errors import SpecError
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import print_table
@@ -29,7 +27,11 @@ def run(context: Context) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     arguments = parser.parse_args(context.arguments)
     if arguments.list:
-        _list(as_json=arguments.json)
+        context.answer.document = {name: kind.summary for name, kind in KINDS.items()}
+        if not arguments.json:
+            print_table(
+                ("kind", "what it is"), [(name, kind.summary) for name, kind in KINDS.items()]
+            )
         return
     if arguments.name is None:
         raise SpecError(
@@ -39,16 +41,9 @@ def run(context: Context) -> None:
         )
     name = arguments.name
     written = scaffold(context.root, name, kind=arguments.kind, force=arguments.force)
+    context.answer.document = {"environment": name, "written": written}
     if arguments.json:
-        print(json.dumps({"environment": name, "written": written}, indent=2))
         return
     for path in written:
         print(f"wrote `{path}`")
     print(f"next: `nox -s lock -- {name}`, and `nox -s train -- {name}`")
-
-
-def _list(*, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({name: kind.summary for name, kind in KINDS.items()}, indent=2))
-        return
-    print_table(("kind", "what it is"), [(name, kind.summary) for name, kind in KINDS.items()])

@@ -22,5 +22,9 @@ SESSIONS: Final = {
     "smoke": ("smoke", "Start an environment's web service and test it."),
     "ci-matrix": ("ci_matrix", "Print the jobs that CI has to run, as JSON for its matrix."),
     "explain": ("explain", "Show what an image tag is made of, or why two tags differ."),
+    "doctor": (
+        "doctor",
+        "Check tools, engine, registry, disk and repository; say how to mend each.",
+    ),
 }
 """Session name to its module in this package, and its line in `nox --list`."""
