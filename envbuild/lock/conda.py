@@ -133,7 +133,7 @@ def solve_conda(
     conda = spec.conda
     if conda is None:
         raise ValueError("the spec has no [conda]")
-    check_match_specs(conda)
+    check_match_specs(_list_dependencies(spec))
     _check_channels(conda, settings)
     _check_time(spec, settings)
     old = {} if previous is None or upgrade.everything else _read_previous(previous, progress)
@@ -189,8 +189,13 @@ def _read_previous(previous: bytes, progress: Progress) -> _Entries:
 
 
 def _find_direct_names(spec: EnvSpec) -> set[str]:
-    dependencies = spec.conda.dependencies if spec.conda else ()
-    return {"python", *(find_conda_name(text) for text in dependencies)}
+    return {"python", *(find_conda_name(text) for text in _list_dependencies(spec))}
+
+
+def _list_dependencies(spec: EnvSpec) -> list[str]:
+    """Return the match specs of all platforms and of single ones."""
+    extra = (text for one in spec.platform.values() for text in one.conda.dependencies)
+    return [*(spec.conda.dependencies if spec.conda else ()), *extra]
 
 
 def _check_upgrade_names(spec: EnvSpec, old: _Entries, upgrade: Upgrade, task: str) -> None:

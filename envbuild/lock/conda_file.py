@@ -6,7 +6,7 @@ Formats: conda's environment.yml, conda-lock's virtual-packages.yml, and its loc
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -61,12 +61,12 @@ class CondaEntry:
         return self.url.rsplit("/", 1)[-1]
 
 
-def check_match_specs(conda: Conda) -> None:
+def check_match_specs(texts: Iterable[str]) -> None:
     """Refuse what conda-lock would drop without a word.
 
     Raises `LockError` `lock.match-spec` for a field in brackets that it doesn't hand on.
     """
-    for spec in conda.dependencies:
+    for spec in texts:
         for field in _FIELD.findall(re.sub(r"'[^']*'|\"[^\"]*\"", "''", spec)):
             if field not in _KNOWN_FIELDS:
                 raise LockError(
@@ -117,7 +117,24 @@ def render_environment(spec: EnvSpec) -> str:
         "dependencies": [f"python {parse_python(spec.python).conda}", *sorted(conda.dependencies)],
     }
     # One line for each text: conda-lock reads platform selectors line by line.
-    return yaml.safe_dump(content, sort_keys=False, width=float("inf"), allow_unicode=True)
+    text = yaml.safe_dump(content, sort_keys=False, width=float("inf"), allow_unicode=True)
+    return text + "".join(_render_extra(spec))
+
+
+_SELECTORS: Final = {
+    "linux-64": "linux64", "linux-aarch64": "aarch64", "linux-ppc64le": "ppc64le",
+    "osx-64": "osx64", "osx-arm64": "arm64", "win-64": "win64",
+}  # fmt: skip
+
+
+def _render_extra(spec: EnvSpec) -> Iterator[str]:
+    """Give the lines, below the last list, of what only one platform gets."""
+    import yaml
+
+    for platform in sorted(spec.platform):
+        for text in sorted(spec.platform[platform].conda.dependencies):
+            line = yaml.safe_dump([text], width=float("inf"), allow_unicode=True).rstrip()
+            yield f"{line}  # [{_SELECTORS[platform]}]\n"
 
 
 def replace_header(text: str) -> str:

@@ -27,7 +27,7 @@ from envbuild.lock.request import digest_request
 from envbuild.lock.rows import order_lock
 from envbuild.lock.source_fresh import find_moved
 from envbuild.lock.upgrade import Upgrade
-from envbuild.spec.derive import find_base, find_suite
+from envbuild.spec.derive import find_base, find_suite, narrow_spec
 from envbuild.spec.formats import parse_python
 from envbuild.spec.model import EnvSpec
 from envbuild.spec.platforms import PLATFORMS, Platform
@@ -220,6 +220,7 @@ def _raise_first(results: Sequence[_Part | EnvbuildError]) -> list[_Part]:
 def _lock_platform(
     job: _Job, platform: Platform, conda: _Conda, check: Callable[[], None]
 ) -> _Part:
+    job = replace(job, spec=narrow_spec(job.spec, platform.subdir))
     packages = conda.get(platform.subdir, ())
     base = _resolve_base(job, platform, check)
     debian = _resolve_debian(job, platform, packages)

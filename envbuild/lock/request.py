@@ -20,7 +20,7 @@ from envbuild.spec.derive import find_base
 from envbuild.spec.formats.images import DEFAULT_BASE
 from envbuild.spec.formats.moments import parse_moment
 from envbuild.spec.formats.pythons import parse_python
-from envbuild.spec.model import Conda, EnvSpec, Image, Pip, System, VirtualPackages
+from envbuild.spec.model import Conda, EnvSpec, Image, Pip, PlatformExtra, System, VirtualPackages
 
 __all__ = ["REQUEST_VERSION", "SECTIONS", "digest_request"]
 
@@ -43,9 +43,11 @@ def digest_request(spec: EnvSpec) -> Mapping[str, str]:
         "platforms": sorted(set(spec.platforms)),
         "python": parse_python(spec.python).conda,
         **({"exclude-newer": parse_moment(newer).isoformat()} if newer else {}),
-        "conda": _conda(spec.conda),
-        "pip": _pip(spec.pip),
-        "system": _system(spec.system, spec.image),
+        "conda": _conda(spec.conda, _single(spec, lambda p: p.conda.dependencies, _match_spec)),
+        "pip": _pip(spec.pip, _single(spec, lambda p: p.pip.dependencies, _requirement)),
+        "system": _system(
+            spec.system, spec.image, _single(spec, lambda p: p.system.packages, str.strip)
+        ),
         "base": _base(spec.image),
     }
     return {
@@ -57,7 +59,21 @@ def digest_request(spec: EnvSpec) -> Mapping[str, str]:
     }
 
 
-def _conda(conda: Conda | None) -> object:
+_Single = Mapping[str, object]
+
+
+def _single(
+    spec: EnvSpec,
+    find: Callable[[PlatformExtra], tuple[str, ...]],
+    normalise: Callable[[str], str],
+) -> _Single:
+    """Return what single platforms get, as a part of a section; nothing where none does."""
+    found = {name: _unordered(find(extra), normalise) for name, extra in spec.platform.items()}
+    wanted = {name: texts for name, texts in found.items() if texts}
+    return {"platform": wanted} if wanted else {}
+
+
+def _conda(conda: Conda | None, single: _Single) -> object:
     """Return the section's value; None (Python comes from elsewhere) differs from an empty one."""
     if conda is None:
         return None
@@ -65,6 +81,7 @@ def _conda(conda: Conda | None) -> object:
         "channels": [_address(channel) for channel in conda.channels],
         "dependencies": _unordered(conda.dependencies, _match_spec),
         "virtual-packages": _virtual_packages(conda.virtual_packages),
+        **single,
     }
 
 
@@ -78,7 +95,7 @@ def _virtual_packages(machine: VirtualPackages) -> object:
     }
 
 
-def _pip(pip: Pip) -> object:
+def _pip(pip: Pip, single: _Single) -> object:
     """Return the section's value; what came later counts only where a spec has it."""
     later = {
         "build-from-source": _unordered(pip.build_from_source, normalise_name),
@@ -92,15 +109,17 @@ def _pip(pip: Pip) -> object:
         "extra-index-urls": [_address(url) for url in pip.extra_index_urls],
         "resolver": pip.resolver,
         **{key: value for key, value in later.items() if value},
+        **single,
     }
 
 
-def _system(system: System, image: Image) -> object:
+def _system(system: System, image: Image, single: _Single) -> object:
     """Return the section's value; to name the suite that the base names anyway is no change."""
     named = system.suite != find_base(image).suite
     return {
         "packages": _unordered(system.packages, str.strip),
         "suite": system.suite if named else None,
+        **single,
     }
 
 

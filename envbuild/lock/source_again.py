@@ -17,6 +17,7 @@ from envbuild.lock.source_tree import find_requires
 from envbuild.lock.upgrade import Upgrade
 from envbuild.lock.wheel_choice import MACOS
 from envbuild.spec.formats import Direct, parse_direct
+from envbuild.spec.model import EnvSpec
 from envbuild.spec.platforms import Platform, find_host_platform
 
 __all__ = ["get_again"]
@@ -101,7 +102,7 @@ def _order(
 
 def _find_direct(wheel: Wheel, source: Source, shop: Shop) -> Direct:
     """Return the spec's requirement, which has the credentials; a lock never does."""
-    found = filter(None, map(parse_direct, shop.spec.pip.dependencies))
+    found = filter(None, map(parse_direct, _list_requirements(shop.spec)))
     for direct in found:
         if direct.kind == "git" and direct.name == wheel.name:
             return direct
@@ -119,3 +120,9 @@ def _compare(wheel: Wheel, built: Built, shop: Shop) -> Path:
         "take its layer from the registry; or lock this build: "
         f"`nox -s lock -- {shop.task} --upgrade-package {wheel.name}`",
     )
+
+
+def _list_requirements(spec: EnvSpec) -> list[str]:
+    """Return the requirements of all platforms and of single ones."""
+    extra = (text for one in spec.platform.values() for text in one.pip.dependencies)
+    return [*spec.pip.dependencies, *extra]

@@ -134,7 +134,17 @@ def compose(sources: Sequence[Source]) -> tuple[Mapping[str, object], list[Probl
             problems.append(_say_conflict(place, sources, n))
         problems += [_say_idle(sources[n], place) for place in find_idle(merged, table)]
         merged = merge_tables(merged, table)
-    return merged, problems
+    return _drop_strangers(merged, sources[-1].table) if rest else merged, problems
+
+
+def _drop_strangers(merged: Mapping[str, object], own: Mapping[str, object]) -> dict[str, object]:
+    """Leave out inherited tables for platforms that the spec isn't locked for."""
+    tables, named = merged.get("platform"), own.get("platform")
+    wanted = merged.get("platforms", ["linux-64"])
+    if not isinstance(tables, Mapping) or not isinstance(wanted, list):
+        return dict(merged)
+    mine = named if isinstance(named, Mapping) else {}
+    return {**merged, "platform": {k: v for k, v in tables.items() if k in wanted or k in mine}}
 
 
 def _own(source: Source) -> Mapping[str, object]:

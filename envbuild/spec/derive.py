@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from envbuild.spec.formats import DEFAULT_BASE, parse_base, parse_moment, parse_python
@@ -14,6 +15,7 @@ __all__ = [
     "find_debian_python",
     "find_interpreter",
     "find_suite",
+    "narrow_spec",
     "say_base",
 ]
 
@@ -43,6 +45,22 @@ def say_base(image: Image) -> str:
 def find_debian_python(suite: str) -> str | None:
     """Return `MAJOR.MINOR` of a Debian suite's Python, or None where that is not known."""
     return _DEBIAN_PYTHONS.get(suite)
+
+
+def narrow_spec(spec: EnvSpec, platform: str) -> EnvSpec:
+    """Return what `spec` says for one platform: its lists with those of `[platform.NAME]`."""
+    extra = spec.platform.get(platform)
+    if extra is None:
+        return spec
+    conda, pip, system = spec.conda, spec.pip, spec.system
+    if conda is not None:
+        conda = replace(conda, dependencies=(*conda.dependencies, *extra.conda.dependencies))
+    return replace(
+        spec,
+        conda=conda,
+        pip=replace(pip, dependencies=(*pip.dependencies, *extra.pip.dependencies)),
+        system=replace(system, packages=(*system.packages, *extra.system.packages)),
+    )
 
 
 def find_suite(spec: EnvSpec) -> str | None:

@@ -74,6 +74,12 @@ local = ["src/acme"]
 [system]
 packages = ["libgomp1", "git"]
 """,
+    "platform.NAME": """\
+platforms = ["linux-64", "linux-aarch64"]
+
+[platform.linux-aarch64.pip]
+dependencies = ["psutil>=6"]
+""",
     "image": """\
 [image]
 base = "debian:bookworm"

@@ -57,6 +57,10 @@ __all__ = [
     "Expect",
     "Image",
     "Pip",
+    "PlatformConda",
+    "PlatformExtra",
+    "PlatformPip",
+    "PlatformSystem",
     "Request",
     "Resources",
     "Smoke",
@@ -357,6 +361,42 @@ class Smoke:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PlatformConda:
+    """More packages from the conda channels, for one platform."""
+
+    dependencies: Annotated[tuple[str, ...], CONDA_SPEC, "Match specs, as in `[conda]`."] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlatformPip:
+    """More packages from the Python package indexes, for one platform."""
+
+    dependencies: Annotated[tuple[str, ...], REQUIREMENT, "Requirements, as in `[pip]`."] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlatformSystem:
+    """More Debian packages, for one platform."""
+
+    packages: Annotated[
+        tuple[str, ...], DEBIAN_PACKAGE, Items(unique=True), "Names, as in `[system]`."
+    ] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlatformExtra:
+    """Packages that one platform gets beside those that all get."""
+
+    conda: Annotated[PlatformConda, "Packages from conda channels."] = field(
+        default_factory=PlatformConda
+    )
+    pip: Annotated[PlatformPip, "Packages from Python package indexes."] = field(
+        default_factory=PlatformPip
+    )
+    system: Annotated[PlatformSystem, "Debian packages."] = field(default_factory=PlatformSystem)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EnvSpec:
     """One environment, as its file `envs/NAME.toml` declares it."""
 
@@ -380,6 +420,10 @@ class EnvSpec:
     conda: Annotated[Conda | None, "Python and packages from conda channels."] = None
     pip: Annotated[Pip, "Packages from Python package indexes."] = field(default_factory=Pip)
     system: Annotated[System, "Debian packages."] = field(default_factory=System)
+    platform: Annotated[
+        Mapping[Annotated[str, PLATFORM], PlatformExtra],
+        "What one platform gets beside that, by the platform.",
+    ] = field(default_factory=dict)
     image: Annotated[Image, "What the image stands on."] = field(default_factory=Image)
     env: Annotated[
         Mapping[Annotated[str, ENVIRONMENT_VARIABLE], str],

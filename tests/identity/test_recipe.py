@@ -13,7 +13,15 @@ from envbuild.identity.digest import PREFIX, digest_recipe, plan_recipe
 from envbuild.identity.recipe import Recipe
 from envbuild.lock.files import parse_lock, render_lock
 from envbuild.lock.model import Lock, PlatformLock
-from envbuild.spec.model import EnvSpec, Image, Pip, Smoke, Train
+from envbuild.spec.model import (
+    EnvSpec,
+    Image,
+    Pip,
+    PlatformExtra,
+    PlatformPip,
+    Smoke,
+    Train,
+)
 from tests.identity.golden import PLAN
 from tests.rig.locks import BASE, debian, make_lock, make_platform, make_spec
 
@@ -66,6 +74,10 @@ _SPEC_IN: dict[str, EnvSpec] = {
 }
 _SPEC_OUT: dict[str, EnvSpec] = {
     "description": make_spec(description="x"),
+    "platform": make_spec(
+        platform={"linux-64": PlatformExtra(pip=PlatformPip(dependencies=("rich",)))}
+    ),
+    "exclude_newer": make_spec(exclude_newer="2026-01-01"),
     "extends": make_spec(extends="base"),
     "platforms": make_spec(platforms=("linux-64", "osx-64")),
     "python": make_spec(python=">=3.11.2,<3.12"),

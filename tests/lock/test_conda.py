@@ -15,6 +15,7 @@ from envbuild.errors import LockError
 from envbuild.kit.places import Cache
 from envbuild.lock.conda_file import parse_conda_lock
 from envbuild.lock.upgrade import Upgrade
+from envbuild.spec.load import load_curated
 from envbuild.spec.model import VirtualPackages
 from envbuild.spec.settings import Settings
 from tests.rig.conda_channel import CondaChannel, index_channel, open_channel
@@ -43,6 +44,25 @@ def test_one_lock_holds_every_platform(solver: Solver, conda_channel: CondaChann
     assert solver.progress.doings == [f"cpu: solving conda packages for {', '.join(PLATFORMS)}"]
     assert set(solution.tools) == {"conda-lock", "py-rattler"}
     assert all(version[0].isdigit() for version in solution.tools.values())
+
+
+def test_package_of_one_platform_is_locked_for_that_one(solver: Solver) -> None:
+    solution = solver.lock(
+        "greet", platforms=("linux-64", "linux-aarch64", "osx-arm64"),
+        single={"linux-aarch64": ("mdurl >=0",), "osx-arm64": ("numpy",)},
+    )  # fmt: skip
+    plain = versions(solution.packages["linux-64"])
+    assert set(versions(solution.packages["linux-aarch64"])) == {*plain, "mdurl"}
+    assert set(versions(solution.packages["osx-arm64"])) == {*plain, "numpy"}
+
+
+def test_curated_gpu_environment_declares_the_driver_that_cuda_needs(
+    solver: Solver, tmp_path: Path
+) -> None:
+    conda = load_curated("envbuild-gpu-training", root=tmp_path).conda
+    assert conda is not None
+    solution = solver.lock("needs-cuda", machine=conda.virtual_packages)
+    assert versions(solution.packages["linux-64"]) == {"needs-cuda": "1.0"}
 
 
 def test_hashes_are_those_of_the_archives(solver: Solver, conda_channel: CondaChannel) -> None:

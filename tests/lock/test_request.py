@@ -17,6 +17,8 @@ from envbuild.spec.model import (
     EnvSpec,
     Image,
     Pip,
+    PlatformExtra,
+    PlatformPip,
     Resources,
     Smoke,
     System,
@@ -64,6 +66,10 @@ IN: dict[str, tuple[str, Any]] = {
     "pip.local": ("pip", ("src/acme",)),
     "system.packages": ("system", ("git",)),
     "system.suite": ("system", "trixie"),
+    "platform": (
+        "pip",
+        {"linux-64": PlatformExtra(pip=PlatformPip(dependencies=("rich",)))},
+    ),
     "image.base": ("base", "registry.example.com/base:1"),
     "image.dockerfile": ("base", "docker/Dockerfile"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from envbuild.lock.conda import CondaSolution, solve_conda
 from envbuild.lock.conda_client import child_command
 from envbuild.lock.model import CondaPackage
 from envbuild.lock.upgrade import Upgrade
-from envbuild.spec.model import Conda, EnvSpec, VirtualPackages
+from envbuild.spec.model import Conda, EnvSpec, PlatformConda, PlatformExtra, VirtualPackages
 from envbuild.spec.settings import Settings
 from tests.rig.conda_channel import CondaChannel
 from tests.rig.conda_python import MINOR
@@ -73,7 +73,9 @@ class Solver:
         upgrade: Upgrade | None = None,
         machine: VirtualPackages | None = None,
         before: str | None = None,
+        single: Mapping[str, tuple[str, ...]] | None = None,
     ) -> CondaSolution:
+        """`single` are dependencies of single platforms."""
         self.folder.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix="work-", dir=self.folder))
         conda = Conda(
@@ -87,6 +89,10 @@ class Solver:
                 python=python or f"{MINOR}.*",
                 exclude_newer=before,
                 conda=conda,
+                platform={
+                    name: PlatformExtra(conda=PlatformConda(dependencies=texts))
+                    for name, texts in (single or {}).items()
+                },
             ),
             previous=previous.text if isinstance(previous, CondaSolution) else previous,
             upgrade=upgrade or Upgrade(),

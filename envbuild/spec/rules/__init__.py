@@ -11,12 +11,18 @@ from typing import Final
 from envbuild.errors import Problem
 from envbuild.spec.keys import KeyPath
 from envbuild.spec.model import EnvSpec
-from envbuild.spec.rules import base, builds, packages, running
+from envbuild.spec.rules import base, builds, packages, platform, running
 from envbuild.spec.rules.rule import Rule
 
 __all__ = ["RULES", "Rule", "check_rules"]
 
-RULES: Final[tuple[Rule, ...]] = (*base.RULES, *builds.RULES, *packages.RULES, *running.RULES)
+RULES: Final[tuple[Rule, ...]] = (
+    *base.RULES,
+    *builds.RULES,
+    *packages.RULES,
+    *platform.RULES,
+    *running.RULES,
+)
 """All rules, in the order in which they are checked."""
 
 
