@@ -27,9 +27,10 @@ class ContainerPlan:
     """One container.
 
     `image` is the image ID to run, `command` the whole command (the image's entry point isn't
-    used). `port` is published on this machine's loopback at `host_port` (None: a free one).
-    `init` puts a small process 1 in front that passes signals on. With `read_only`, only the
-    folders in `writable` can be written; they vanish with the container.
+    used). `port` is published on this machine's loopback at `host_port` (None: a free one), and
+    each of `ports` at its own number. `mounts` maps absolute paths in the container to folders of
+    the engine's machine. `init` puts a small process 1 in front that passes signals on. With
+    `read_only`, only the folders in `writable` can be written; they vanish with the container.
     """
 
     name: str
@@ -42,6 +43,8 @@ class ContainerPlan:
     network: str = "bridge"
     port: int | None = None
     host_port: int | None = None
+    ports: tuple[int, ...] = ()
+    mounts: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     init: bool = True
     read_only: bool = False
@@ -74,7 +77,6 @@ class Stopped:
 def render_creation(plan: ContainerPlan) -> dict[str, Any]:
     """Return the body of the engine's `POST /containers/create` (API 1.40)."""
     head, *rest = plan.command
-    key = f"{plan.port}/tcp"
     body: dict[str, Any] = {
         "Image": plan.image,
         "Entrypoint": [head],
@@ -89,11 +91,21 @@ def render_creation(plan: ContainerPlan) -> dict[str, Any]:
         body["WorkingDir"] = plan.workdir
     if plan.user:
         body["User"] = plan.user
-    if plan.port is not None:
-        host_port = "" if plan.host_port is None else str(plan.host_port)
-        body["ExposedPorts"] = {key: {}}
-        body["HostConfig"]["PortBindings"] = {key: [{"HostIp": "127.0.0.1", "HostPort": host_port}]}
+    if bindings := _publish(plan):
+        body["ExposedPorts"] = {key: {} for key in bindings}
+        body["HostConfig"]["PortBindings"] = bindings
     return body
+
+
+def _publish(plan: ContainerPlan) -> dict[str, list[dict[str, str]]]:
+    """Return the container's ports, each with its place on this machine's loopback."""
+    places = {port: str(port) for port in plan.ports}
+    if plan.port is not None:
+        places[plan.port] = "" if plan.host_port is None else str(plan.host_port)
+    return {
+        f"{port}/tcp": [{"HostIp": "127.0.0.1", "HostPort": place}]
+        for port, place in places.items()
+    }
 
 
 def _host_config(plan: ContainerPlan) -> dict[str, Any]:
@@ -102,7 +114,10 @@ def _host_config(plan: ContainerPlan) -> dict[str, Any]:
         "NetworkMode": plan.network,
         "Init": plan.init,
         "ReadonlyRootfs": plan.read_only,
-        "Mounts": [{"Type": "volume", "Target": folder} for folder in plan.writable],
+        "Mounts": [
+            *({"Type": "volume", "Target": folder} for folder in plan.writable),
+            *({"Type": "bind", "Source": s, "Target": t} for t, s in plan.mounts.items()),
+        ],
         "RestartPolicy": {"Name": "no"},
     }
     if limits.cpus is not None:

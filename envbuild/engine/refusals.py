@@ -45,9 +45,10 @@ def _find_reason(said: str, plan: ContainerPlan) -> EngineError | None:
             hint="install the NVIDIA Container Toolkit there, or set `resources.gpus` to 0",
         )
     if "port is already allocated" in said or "address already in use" in said:
+        ports = ", ".join(map(str, plan.ports)) if plan.ports else plan.host_port
         return EngineError(
             "engine.port-taken",
-            f"port {plan.host_port} of this machine is taken by another program",
+            f"port {ports} of this machine is taken by another program",
             hint="stop that program, then start again",
         )
     if "exec format error" in said:

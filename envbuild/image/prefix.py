@@ -6,7 +6,7 @@ import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from envbuild.layers.skeleton import read_skeleton
 from envbuild.layers.write import write_layer
 from envbuild.lock.model import DebianPackage
 
-__all__ = ["ensure_prefix"]
+__all__ = ["ensure_prefix", "fill_prefix", "plan_prefix"]
 
 _DIGITS = 12
 
@@ -35,35 +35,58 @@ def ensure_prefix(
     """Return `folder/<digest>`, the environment of `recipe` unpacked to run from there.
 
     The prefix is written into files, so each digest has a folder of its own that never moves.
+    Raises what `plan_prefix` and `fill_prefix` raise.
+    """
+    local = plan_prefix(recipe)
+    place = folder.resolve() / digest_image(local).removeprefix("sha256:")[:_DIGITS]
+    if place.is_dir():
+        return place
+    with atomic_folder(place) as work:
+        fill_prefix(local, place, work, fetch=fetch, progress=progress, task=task)
+    return place
+
+
+def plan_prefix(recipe: Recipe) -> Recipe:
+    """Return the part of `recipe` that a prefix on this machine holds, wherever it will be.
+
     Debian packages stay out: they are the machine's own affair. Raises `ImageError`
     `prefix.no-python` where the environment counts on a Python that this machine hasn't.
     """
-    local = replace(
+    return replace(
         recipe,
         base=Base(kind="image"),  # a machine that is there already, with users and folders
         artifacts=tuple(a for a in recipe.artifacts if not isinstance(a, DebianPackage)),
         interpreter=_find_interpreter(recipe),
         prefix="",
     )
-    digest = digest_image(local).removeprefix("sha256:")
-    place = folder.resolve() / digest[:_DIGITS]
-    if place.is_dir():
-        return place
-    local = replace(local, prefix=str(place))
+
+
+def fill_prefix(
+    planned: Recipe, place: Path, work: Path, *, fetch: Fetch, progress: Progress, task: str
+) -> Mapping[str, str]:
+    """Unpack `planned` into the empty folder `work`, which will become `place`.
+
+    Returns the name of the package that each file is from, by its path in the prefix. Raises
+    `ImageError` for a package that can't be unpacked, and what `fetch` raises.
+    """
+    local = replace(planned, prefix=str(place))
     files = fetch((*local.artifacts, *local.local))
-    with atomic_folder(place) as work:
-        progress.update(task, "unpacking the environment")
-        _unpack(plan_entries([read_skeleton(local)]), place, work)
-        for number, plan in enumerate(layers := plan_layers(local), start=1):
-            progress.update(task, "unpacking the environment", number, len(layers))
-            groups = [
-                read_artifact(
-                    a, files[a.sha256], prefix=local.prefix, python_minor=local.python_minor
-                )
-                for a in plan.artifacts
-            ]
-            _unpack(plan_entries(groups), place, work)
-    return place
+    progress.update(task, "unpacking the environment")
+    owners: dict[str, str] = {}
+    _unpack(plan_entries([read_skeleton(local)]), place, work)
+    for number, plan in enumerate(layers := plan_layers(local), start=1):
+        progress.update(task, "unpacking the environment", number, len(layers))
+        groups = [
+            read_artifact(
+                a, files[a.sha256], prefix=local.prefix, python_minor=local.python_minor,
+                link_scripts="ignore" if local.link_scripts == "ignore" else "refuse",
+            )
+            for a in plan.artifacts
+        ]  # fmt: skip
+        _unpack(plan_entries(groups), place, work)
+        for artifact, entries in zip(plan.artifacts, groups, strict=True):
+            owners |= {e.path[len(local.prefix) :]: artifact.name for e in entries}
+    return owners
 
 
 def _find_interpreter(recipe: Recipe) -> str:

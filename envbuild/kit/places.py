@@ -70,6 +70,11 @@ class Cache:
         return self.root / "envs"
 
     @property
+    def local(self) -> Path:
+        """Environments that people work in, `local/<repository and name>/<generation>/`."""
+        return self.root / "local"
+
+    @property
     def logs(self) -> Path:
         """Whole output of child processes that failed."""
         return self.root / "logs"
@@ -91,6 +96,11 @@ class Repository:
     def runs(self) -> Path:
         """Records of training runs, `.envbuild/runs/<id>/`."""
         return self.root / ".envbuild" / "runs"
+
+    @property
+    def envs(self) -> Path:
+        """Links to environments on this machine, `.envbuild/envs/<name>`."""
+        return self.root / ".envbuild" / "envs"
 
     @property
     def failed(self) -> Path:

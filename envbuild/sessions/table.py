@@ -19,6 +19,8 @@ SESSIONS: Final = {
     "show": ("show", "Show what is in an environment's image, layer by layer."),
     "layer-index": ("layer_index", "List the layers of all images in the registry anew."),
     "train": ("train", "Run an environment's training script in its image."),
+    "local-env": ("local_env", "Make an environment from its lock as a folder to work in."),
+    "kernel": ("kernel", "Install an environment as a Jupyter kernel."),
     "smoke": ("smoke", "Start an environment's web service and test it."),
     "ci-matrix": ("ci_matrix", "Print the jobs that CI has to run, as JSON for its matrix."),
     "explain": ("explain", "Show what an image tag is made of, or why two tags differ."),

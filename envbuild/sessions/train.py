@@ -15,8 +15,7 @@ from envbuild.kit.progress import Progress
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import show_progress
 from envbuild.sessions.engine import open_image
-from envbuild.spec.platforms import PLATFORMS, find_host_platform
-from envbuild.workspace.plans import find_platform, plan_one
+from envbuild.workspace.plans import find_host, find_platform, plan_one
 from envbuild.workspace.trees import make_editable
 
 if TYPE_CHECKING:
@@ -30,13 +29,7 @@ def run(context: Context) -> None:
     """Train, show the log as it comes, and leave with the script's exit code."""
     arguments, extra = _parse(context)
     name = context.select_one(arguments.name)
-    host = find_host_platform() if arguments.target == "local" else find_platform()
-    if host is None:
-        raise SpecError(
-            "image.host",
-            "envbuild doesn't know this machine's platform",
-            hint=f"it knows {', '.join(f'`{p}`' for p in PLATFORMS)}",
-        )
+    host = find_host() if arguments.target == "local" else find_platform()
     image = plan_one(context, name, host)
     if image.spec.train is None:
         raise SpecError(
@@ -164,21 +157,15 @@ def _train_docker(
 def _train_local(
     context: Context, image: ImagePlan, plan: TrainPlan, progress: Progress
 ) -> RunRecord:
-    from envbuild.image.files import Supply, fetch_artifacts
     from envbuild.image.prefix import ensure_prefix
     from envbuild.run.local import train_local
+    from envbuild.workspace.local import make_fetch
 
-    supply = Supply(
-        spec=image.spec, platform=image.recipe.platform, python_minor=image.recipe.python_minor,
-        settings=context.settings, cache=context.cache, provenance=image.provenance,
-    )  # fmt: skip
     image = make_editable(context, image, progress)
     prefix = ensure_prefix(
         image.recipe,
         folder=context.cache.prefixes,
-        fetch=lambda artifacts: fetch_artifacts(
-            artifacts, supply=supply, progress=progress, task=image.name
-        ),
+        fetch=make_fetch(context, image, progress),
         progress=progress,
         task=image.name,
     )

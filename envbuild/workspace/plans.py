@@ -5,11 +5,23 @@ from __future__ import annotations
 from envbuild.errors import SpecError
 from envbuild.image.plan import EnvironmentPlan, ImagePlan, plan_environment, plan_platform
 from envbuild.kit.progress import Progress
-from envbuild.spec.platforms import Platform, find_host_platform
+from envbuild.spec.platforms import PLATFORMS, Platform, find_host_platform
 from envbuild.workspace.trees import tree_builder
 from envbuild.workspace.workspace import Workspace
 
-__all__ = ["find_platform", "plan_named", "plan_one"]
+__all__ = ["find_host", "find_platform", "plan_named", "plan_one"]
+
+
+def find_host() -> Platform:
+    """Return this machine's own platform; raises `SpecError` `image.host` if it is unknown."""
+    host = find_host_platform()
+    if host is None:
+        raise SpecError(
+            "image.host",
+            "envbuild doesn't know this machine's platform",
+            hint=f"it knows {', '.join(f'`{p}`' for p in PLATFORMS)}",
+        )
+    return host
 
 
 def find_platform() -> Platform:

@@ -1,7 +1,8 @@
 """A small image with a real Python, written by hand as an OCI layout from this machine's files.
 
 It stands in for what the `image` room assembles, so that the rooms that run images can be tested
-without it. `served_image` has azureml-inference-server-http in a layer on top.
+without it. `served_image` has azureml-inference-server-http in a layer on top, `kernel_image`
+ipykernel.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from envbuild.kit.files import exclusive
 from tests.rig.engine import EngineRun
 from tests.rig.need import missing
 
-__all__ = ["PYTHON", "LoadedImage", "TestLayout", "python_image", "served_image"]
+__all__ = ["PYTHON", "LoadedImage", "TestLayout", "kernel_image", "python_image", "served_image"]
 
 PYTHON = "/usr/local/bin/python3"
 """The interpreter in the image."""
@@ -129,11 +130,31 @@ def served_image(
     engine: Engine, engine_run: EngineRun, test_layout: TestLayout, python_image: LoadedImage
 ) -> Iterator[LoadedImage]:
     """The same with azureml-inference-server-http and what it needs (from a package index)."""
-    server = _remember(
-        engine_run, "server-layer", lambda: test_layout.add(_make_server_layer(engine_run.folder))
+    requirement = "azureml-inference-server-http==1.5.1"
+    yield from _with_packages(engine, engine_run, test_layout, python_image, requirement, "served")
+
+
+@pytest.fixture(scope="session")
+def kernel_image(
+    engine: Engine, engine_run: EngineRun, test_layout: TestLayout, python_image: LoadedImage
+) -> Iterator[LoadedImage]:
+    """The same with ipykernel and what it needs (from a package index)."""
+    requirement = "ipykernel>=6.29,<8"
+    yield from _with_packages(engine, engine_run, test_layout, python_image, requirement, "kernel")
+
+
+def _with_packages(
+    engine: Engine,
+    run: EngineRun,
+    layout: TestLayout,
+    image: LoadedImage,
+    requirement: str,
+    kind: str,
+) -> Iterator[LoadedImage]:
+    top = _remember(
+        run, f"{kind}-layer", lambda: layout.add(_make_packages_layer(run.folder, requirement))
     )
-    layers = [python_image.base, server]
-    yield from _loaded(engine, engine_run, test_layout, python_image.base, layers, "served")
+    yield from _loaded(engine, run, layout, image.base, [image.base, top], kind)
 
 
 def _loaded(
@@ -200,17 +221,17 @@ def _find_libraries(programs: Sequence[Path]) -> list[str]:
     return sorted(set(re.findall(r"(?:=> |^\s+)(/\S+) \(0x", told, re.MULTILINE)))
 
 
-def _make_server_layer(folder: Path) -> bytes:
-    """Return a tar of the scoring server and its dependencies, by pip from the user's index."""
-    target = folder / "site"
+def _make_packages_layer(folder: Path, requirement: str) -> bytes:
+    """Return a tar of a package and its dependencies, by pip from the user's index."""
+    target = folder / f"site-{requirement}"
     minor = f"{sys.version_info[0]}.{sys.version_info[1]}"
     done = subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--compile", "--only-binary=:all:",
-         "--target", str(target), "azureml-inference-server-http==1.5.1"],
+         "--target", str(target), requirement],
         check=False, capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
-        missing("azureml-inference-server-http", f"pip can't install it:\n{done.stderr[-2000:]}")
+        missing(requirement, f"pip can't install it:\n{done.stderr[-2000:]}")
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for path in sorted(p for p in target.rglob("*") if p.is_file()):

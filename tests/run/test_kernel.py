@@ -1,0 +1,123 @@
+"""Kernels in real containers, led by a real Jupyter client: as notebooks use them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envbuild.engine.client import Engine
+from envbuild.engine.leftovers import RUN_LABEL
+from envbuild.run.kernel import main
+from envbuild.workspace.kernels import Kernel, container_command, write_kernel
+from tests.rig.image import PYTHON, LoadedImage
+from tests.rig.kernels import Session, ask, open_kernel, plan_kernel_image
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.network,
+    # The client's own loop, not ours.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning"),
+]
+
+
+@pytest.fixture
+def kernel(
+    engine: Engine, kernel_image: LoadedImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Session]:
+    """A started kernel, whose repository has a file and a folder of notebooks."""
+    root = tmp_path / "repository"
+    (root / "notebooks").mkdir(parents=True)
+    (root / "data.txt").write_text("forty-two")
+    image = plan_kernel_image(COLOUR="blue $HOME")
+    command = container_command(image, root=root, image_id=kernel_image.image_id, python=PYTHON)
+    made = Kernel(
+        name="lab", display_name="Lab", environment="lab", root=str(root), target="docker",
+        what=kernel_image.image_id,
+    )  # fmt: skip
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
+    write_kernel(
+        made, command=command, variables=image.spec.env, folder=tmp_path / "jupyter" / "kernels"
+    )
+    with open_kernel("lab", cwd=root / "notebooks") as session:
+        yield session
+
+
+def _containers(engine: Engine) -> list[str]:
+    found = engine.client.containers.list(all=True, filters={"label": RUN_LABEL})
+    return [c.name for c in found if str(c.name).startswith("envbuild-kernel-")]
+
+
+def _wait_until_gone(engine: Engine) -> None:
+    deadline = time.monotonic() + 60
+    while _containers(engine):
+        assert time.monotonic() < deadline, "the container is still there"
+        time.sleep(0.1)
+
+
+def test_a_notebook_s_day(engine: Engine, kernel: Session, tmp_path: Path) -> None:
+    assert ask(kernel, "6 * 7") == "42"
+    assert ask(kernel, "open('../data.txt').read()") == "'forty-two'"
+    assert ask(kernel, "import os, sys; os.getcwd(), sys.executable") == (
+        f"('/work/notebooks', '{PYTHON}')"
+    )
+    assert ask(kernel, "os.environ['COLOUR']") == "'blue $HOME'"
+    assert ask(kernel, "open('made.txt', 'w').write('by the kernel')") == "13"
+    made = tmp_path / "repository/notebooks/made.txt"
+    assert (made.read_text(), made.stat().st_uid) == ("by the kernel", os.getuid())
+    assert ask(kernel, "input('name? ')", answer="Ada") == "'Ada'"
+    # An interrupt ends what runs, and not the kernel.
+    kernel.client.execute("import time; time.sleep(600)")
+    time.sleep(1)
+    kernel.manager.interrupt_kernel()
+    reply = kernel.client.get_shell_msg(timeout=60)
+    assert reply["content"]["ename"] == "KeyboardInterrupt"
+    assert ask(kernel, "os.environ['COLOUR']") == "'blue $HOME'"
+    kernel.manager.restart_kernel(now=False)
+    kernel.client.wait_for_ready(timeout=120)
+    assert len(_containers(engine)) == 1
+    assert ask(kernel, "'os' in globals()") == "False"
+    kernel.manager.shutdown_kernel()
+    assert not _containers(engine)
+
+
+def test_a_kernel_that_dies_ends_all(engine: Engine, kernel: Session) -> None:
+    kernel.client.execute("import os; os._exit(3)")
+    _wait_until_gone(engine)
+    deadline = time.monotonic() + 30
+    while kernel.manager.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not kernel.manager.is_alive()
+
+
+def test_a_client_that_kills_leaves_no_container(engine: Engine, kernel: Session) -> None:
+    assert len(_containers(engine)) == 1
+    provisioner: Any = kernel.manager.provisioner
+    os.killpg(os.getpgid(provisioner.pid), signal.SIGKILL)
+    _wait_until_gone(engine)
+
+
+def test_an_image_that_is_gone_is_told_with_the_way_out(
+    engine: Engine, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "connection.json"
+    ports = '"shell_port":1,"iopub_port":2,"stdin_port":3,"control_port":4,"hb_port":5'
+    file.write_text("{" + ports + "}")
+    gone = "sha256:" + "0" * 64
+    words = ["--image", gone, "--python", PYTHON, "--root", str(tmp_path)]
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    try:
+        assert main([*words, "--environment", "lab", str(file)]) == 1
+        assert "nox -s kernel -- lab" in capfd.readouterr().err
+        file.write_text('{"transport": "ipc",' + ports + "}")
+        assert main([*words, "--environment", "lab", str(file)]) == 1
+        assert "[kernel.connection]" in capfd.readouterr().err
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+    assert not _containers(engine)
