@@ -11,11 +11,13 @@ from difflib import get_close_matches
 from envbuild.errors import LockError
 from envbuild.lock.changes import Change
 from envbuild.lock.upgrade import Upgrade
+from envbuild.sessions.check import add_files
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import print_table, show_progress
-from envbuild.sessions.many import run_many
+from envbuild.sessions.many import raise_errors, run_many
 from envbuild.spec.formats import MOMENT
 from envbuild.workspace.locking import lock_one
+from envbuild.workspace.touched import check_tracked, find_touched
 
 __all__ = ["print_changes", "run", "tell_changes"]
 
@@ -42,6 +44,7 @@ def run(context: Context) -> None:
         help="for this once, see no package of conda or pip that was published after this day or "
         "time; to keep to it, write `exclude-newer` into the spec",
     )  # fmt: skip
+    add_files(parser)
     arguments = parser.parse_args(context.arguments)
     upgrade = Upgrade(
         everything=arguments.upgrade,
@@ -49,7 +52,10 @@ def run(context: Context) -> None:
         packages=frozenset(arguments.upgrade_package),
         before=arguments.exclude_newer,
     )
-    names = context.select(arguments.names)
+    if arguments.files is None:
+        names = context.select(arguments.names)
+    else:
+        names = find_touched(context, arguments.files, locks=False)
     with show_progress() as progress:
         upgrades = dict.fromkeys(names, upgrade)
         if upgrade.packages and not arguments.names:
@@ -60,6 +66,8 @@ def run(context: Context) -> None:
         )  # fmt: skip
     if not arguments.json:
         print_changes(moved)
+    if arguments.files is not None:
+        raise_errors(check_tracked(context, names), len(names))
 
 
 def tell_changes(context: Context, moved: dict[str, tuple[Change, ...]]) -> None:
