@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from difflib import get_close_matches
 
 from envbuild.errors import LockError
-from envbuild.lock.changes import Change
+from envbuild.lock.changes import CHANGE_COLUMNS, Change, render_changes
 from envbuild.lock.upgrade import Upgrade
 from envbuild.sessions.check import add_files
 from envbuild.sessions.context import Context, make_parser
@@ -38,7 +38,12 @@ def run(context: Context) -> None:
         help="take the newest base (a registry's image, or the packages of `debian:SUITE`) and "
         "leave all packages on top of it as they are",
     )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print what moved as JSON")
+    said = parser.add_mutually_exclusive_group()
+    said.add_argument("--json", action="store_true", help="print what moved as JSON")
+    said.add_argument(
+        "--markdown", action="store_true",
+        help="print what moved as Markdown, for the description of a pull request",
+    )  # fmt: skip
     parser.add_argument(
         "--exclude-newer", type=_parse_moment, metavar="DATE",
         help="for this once, see no package of conda or pip that was published after this day or "
@@ -64,7 +69,11 @@ def run(context: Context) -> None:
             names, lambda name: lock_one(context, name, upgrades[name], progress),
             progress=progress, tell=lambda done: tell_changes(context, done),
         )  # fmt: skip
-    if not arguments.json:
+    if arguments.markdown:
+        from envbuild.lock.change_report import render_markdown
+
+        print(render_markdown(moved), end="")
+    elif not arguments.json:
         print_changes(moved)
     if arguments.files is not None:
         raise_errors(check_tracked(context, names), len(names))
@@ -110,14 +119,11 @@ _SHOWN = 40
 
 def print_changes(moved: dict[str, tuple[Change, ...]]) -> None:
     """Print a table of what moved, by environment; nothing where nothing did."""
-    header = ("environment", "package", "change", "from", "to", "platforms")
+    header = ("environment", *CHANGE_COLUMNS)
     rows: list[tuple[str, ...]] = []
     for name, changes in moved.items():
         shown = changes if len(changes) <= _SHOWN or os.environ.get("CI") else changes[:_SHOWN]
-        rows += [
-            (name, f"{c.name} ({c.manager})", c.kind, c.old, c.new, ", ".join(c.platforms))
-            for c in shown
-        ]
+        rows += [(name, *row) for row in render_changes(shown)]
         if len(shown) < len(changes):
             rows.append((name, f"... and {len(changes) - len(shown)} more", "", "", "", ""))
     if rows:

@@ -46,7 +46,7 @@ def test_files_are_right_by_the_official_schema(file: Path) -> None:
 
 def commit(project: Project, folder: Path) -> Path:
     """Commit everything, on a branch that a remote of the test's own has; return the remote."""
-    project.write(".gitignore", ".envbuild/\nmoved.txt\nenvironments.yml\n")
+    project.write(".gitignore", ".envbuild/\nmoved.md\nenvironments.yml\n")
     remote = folder / "remote.git"
     run_git(folder, "init", "-q", "--bare", str(remote))
     run_git(remote, "config", "receive.advertisePushOptions", "true")
@@ -172,7 +172,7 @@ def test_refreshes_push_a_branch_with_the_new_locks(
     assert done[-1] == "Push a branch"  # what opens pull requests is GitHub's own program
     place = "envbuild/refresh:lockfiles/demo/requirements.linux-64.txt"
     assert "acme==1.1" in run_git(remote, "show", place)
-    assert "acme (pip)" in (tmp_path / "moved.txt").read_text()
+    assert "| acme (pip) | upgraded |" in (tmp_path / "moved.md").read_text()
 
     pip_index.add("acme", "1.2")
     gitlab = Runner(project=image_project, folder=tmp_path)
@@ -182,5 +182,5 @@ def test_refreshes_push_a_branch_with_the_new_locks(
     pipeline = yaml.safe_load((GITLAB / ".gitlab-ci.yml").read_text())
     ended = gitlab.run_gitlab(pipeline["refresh"], pipeline["variables"])
     assert ended.code == 0, ended.text
-    assert "acme (pip)" in (image_project.root / "moved.txt").read_text()
+    assert "acme (pip)" in (image_project.root / "moved.md").read_text()
     assert "acme==1.2" in run_git(remote, "show", place)
