@@ -10,9 +10,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from benchmarks import change, cold, conda, imports, known, layers, noop, packing
+from benchmarks import change, cold, conda, imports, known, layers, locks, noop, packing
 
 _ALL: dict[str, Callable[[int], None]] = {
+    "locks": locks.measure,
     "noop": noop.measure,
     "cold": cold.measure,
     "change": change.measure,

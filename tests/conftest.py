@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,10 @@ pytest_plugins = [
     "tests.rig.project",
     "tests.rig.registry",
 ]
+
+# A shell that runs the tests in its background has Ctrl-C ignored, and every child inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says how busy the machine is, and nothing about envbuild.
 settings.register_profile("envbuild", deadline=None, suppress_health_check=[HealthCheck.too_slow])
