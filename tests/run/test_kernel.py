@@ -48,14 +48,21 @@ def kernel(
         yield session
 
 
-def _containers(engine: Engine) -> list[str]:
-    found = engine.client.containers.list(all=True, filters={"label": RUN_LABEL})
-    return [c.name for c in found if str(c.name).startswith("envbuild-kernel-")]
+def _containers(engine: Engine, folder: Path) -> list[str]:
+    """Return the containers that see something below `folder`; others may have kernels, too."""
+    found = engine.client.containers.list(
+        all=True, ignore_removed=True, filters={"label": RUN_LABEL}
+    )
+    return [
+        c.name
+        for c in found
+        if any(mount["Source"].startswith(f"{folder}/") for mount in c.attrs["Mounts"])
+    ]
 
 
-def _wait_until_gone(engine: Engine) -> None:
+def _wait_until_gone(engine: Engine, folder: Path) -> None:
     deadline = time.monotonic() + 60
-    while _containers(engine):
+    while _containers(engine, folder):
         assert time.monotonic() < deadline, "the container is still there"
         time.sleep(0.1)
 
@@ -80,26 +87,29 @@ def test_a_notebook_s_day(engine: Engine, kernel: Session, tmp_path: Path) -> No
     assert ask(kernel, "os.environ['COLOUR']") == "'blue $HOME'"
     kernel.manager.restart_kernel(now=False)
     kernel.client.wait_for_ready(timeout=120)
-    assert len(_containers(engine)) == 1
+    assert len(_containers(engine, tmp_path)) == 1
     assert ask(kernel, "'os' in globals()") == "False"
     kernel.manager.shutdown_kernel()
-    assert not _containers(engine)
+    assert not _containers(engine, tmp_path)
 
 
-def test_a_kernel_that_dies_ends_all(engine: Engine, kernel: Session) -> None:
+def test_a_kernel_that_dies_ends_all(engine: Engine, kernel: Session, tmp_path: Path) -> None:
+    assert len(_containers(engine, tmp_path)) == 1
     kernel.client.execute("import os; os._exit(3)")
-    _wait_until_gone(engine)
+    _wait_until_gone(engine, tmp_path)
     deadline = time.monotonic() + 30
     while kernel.manager.is_alive() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not kernel.manager.is_alive()
 
 
-def test_a_client_that_kills_leaves_no_container(engine: Engine, kernel: Session) -> None:
-    assert len(_containers(engine)) == 1
+def test_a_client_that_kills_leaves_no_container(
+    engine: Engine, kernel: Session, tmp_path: Path
+) -> None:
+    assert len(_containers(engine, tmp_path)) == 1
     provisioner: Any = kernel.manager.provisioner
     os.killpg(os.getpgid(provisioner.pid), signal.SIGKILL)
-    _wait_until_gone(engine)
+    _wait_until_gone(engine, tmp_path)
 
 
 def test_an_image_that_is_gone_is_told_with_the_way_out(
@@ -120,4 +130,4 @@ def test_an_image_that_is_gone_is_told_with_the_way_out(
     finally:
         signal.signal(signal.SIGTERM, before[0])
         signal.signal(signal.SIGINT, before[1])
-    assert not _containers(engine)
+    assert not _containers(engine, tmp_path)
