@@ -15,6 +15,7 @@ from envbuild.spec.registries import find_registry_options
 
 if TYPE_CHECKING:
     from envbuild.oci.registry import Registry
+    from envbuild.spec.model import Image
 
 __all__ = ["check_registries"]
 
@@ -35,8 +36,8 @@ def check_registries(visit: Visit) -> Iterator[Finding]:
         yield _check_base(visit, base)
 
 
-def _has_base(image: object) -> bool:
-    return find_base(image).kind == "registry"  # type: ignore[arg-type]
+def _has_base(image: Image) -> bool:
+    return find_base(image).kind == "registry"
 
 
 def _find_places(visit: Visit) -> dict[str, str]:

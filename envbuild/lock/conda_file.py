@@ -20,6 +20,7 @@ __all__ = [
     "CondaEntry",
     "check_match_specs",
     "check_no_secret",
+    "load_yaml",
     "parse_conda_lock",
     "plan_virtual_packages",
     "render_environment",
@@ -149,7 +150,7 @@ def parse_conda_lock(data: bytes) -> dict[str, tuple[CondaEntry, ...]]:
     Raises `LockError`: `lock.conda-file` if it isn't one, `lock.no-sha256` for a package without.
     """
     try:
-        content = _load_yaml(data)
+        content = load_yaml(data)
         if content["version"] != 1:
             raise _refuse(f"is of version `{content['version']}`, not 1")
         found: dict[str, list[CondaEntry]] = {
@@ -171,7 +172,8 @@ def _refuse(what: str) -> LockError:
     )
 
 
-def _load_yaml(data: bytes) -> Any:
+def load_yaml(data: bytes) -> Any:
+    """Return what a conda lockfile holds, read as quickly as this machine can."""
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

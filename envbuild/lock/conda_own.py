@@ -124,7 +124,7 @@ def _make_environment(named: Sequence[_Named], folder: Path) -> dict[str, str]:
 def _restore(text: str, named: Sequence[_Named]) -> str:
     """Return conda's answer with the channels as they are written, and no login."""
     for channel in sorted(named, key=lambda n: len(n.name), reverse=True):
-        text = re.sub(channel.pattern, lambda _, written=channel.written: written, text)  # type: ignore[misc]
+        text = re.sub(channel.pattern, channel.written.replace("\\", r"\\"), text)
     values = {os.environ[v] for n in named for v in _REFERENCE.findall(n.written)}
     for form in sorted({f for v in values for f in (v, quote(unquote(v), safe=""))}, key=len)[::-1]:
         text = text.replace(form, "***")

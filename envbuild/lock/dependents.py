@@ -29,9 +29,8 @@ def _find_pip(text: str, wanted: str) -> Iterator[str]:
 
 
 def _find_conda(data: bytes, wanted: str) -> Iterator[str]:
-    import yaml
+    from envbuild.lock.conda_file import load_yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    for entry in yaml.load(data, Loader=loader)["package"]:  # noqa: S506
+    for entry in load_yaml(data)["package"]:
         if wanted in map(normalise_name, entry.get("dependencies") or ()):
             yield entry["name"]
