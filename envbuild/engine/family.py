@@ -26,10 +26,11 @@ def find_family(run_id: str) -> tuple[int, ...]:
     """Return the PIDs of the processes of a run that this user may look at."""
     wanted = os.fsencode(f"{MARK}={run_id}")
     found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
+    # "environ" in the pattern would have glob ask for it, and raise where a process just ended.
+    for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if wanted in path.read_bytes().split(b"\0"):
-                found.append(int(path.parent.name))
+            if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
     return tuple(found)
 
 

@@ -24,6 +24,7 @@ from envbuild.engine.context import DockerBuild, digest_build, list_context
 from envbuild.errors import EngineError, EnvbuildError
 from tests.rig.image import PYTHON, LoadedImage
 from tests.rig.need import missing
+from tests.rig.processes import list_commands
 
 pytestmark = pytest.mark.engine
 
@@ -328,11 +329,4 @@ def test_ctrl_c_ends_the_build(bench: Bench) -> None:
 
 def _find_processes(mark: str) -> list[str]:
     """Return the processes whose command line has the mark: the step runs on this machine."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if mark.encode() in path.read_bytes():
-                found.append(path.parent.name)
-        except OSError:
-            continue
-    return found
+    return [str(pid) for pid, command in list_commands() if mark.encode() in command]

@@ -162,9 +162,9 @@ time.sleep(600)
 
 def _group_is_gone(group: int) -> bool:
     """Tell if no process of the group runs any more (zombies don't run)."""
-    for path in Path("/proc").glob("[0-9]*/stat"):
+    for folder in Path("/proc").glob("[0-9]*"):
         try:
-            fields = path.read_text(errors="replace").rpartition(")")[2].split()
+            fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
         except OSError:
             continue
         if fields[2] == str(group) and fields[0] not in {"Z", "X"}:

@@ -14,6 +14,7 @@ from envbuild.lock.model import Wheel
 from envbuild.lock.wheels import fetch_wheels
 from envbuild.spec.model import EnvSpec, Pip
 from tests.rig.pip_bench import MINOR, Bench, Heard, find_host
+from tests.rig.processes import list_commands
 
 SECRET = "s3cret:with/odd@characters"
 FORMS = (SECRET, "s3cret%3Awith%2Fodd%40characters", "s3cret")
@@ -102,11 +103,8 @@ def test_no_argument_list_holds_a_credential(pip_bench: Bench, private: str, res
     seen: list[str] = []
 
     def look() -> None:
-        for file in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                seen.append(file.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"))
-            except OSError:
-                continue
+        for _, command in list_commands():
+            seen.append(command.replace(b"\0", b" ").decode("utf-8", "replace"))
 
     pip_bench.index.watch = look
     pip_bench.resolve("app", resolver=resolver, index_url=private)

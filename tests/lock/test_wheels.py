@@ -23,6 +23,7 @@ from envbuild.lock.wheels import fetch_wheels
 from envbuild.spec.model import EnvSpec, Pip
 from tests.rig.pip_bench import FOREIGN, MINOR, TAG, Heard, find_host
 from tests.rig.pip_index import IndexFile, PipIndex
+from tests.rig.processes import list_commands
 
 
 def _wheel(file: IndexFile) -> Wheel:
@@ -228,12 +229,8 @@ def test_ctrl_c_ends_the_download_and_leaves_nothing(pip_index: PipIndex, cache:
 
 def _find_processes(text: str) -> list[str]:
     """Return the commands of running processes that have `text` in their arguments."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes().decode("utf-8", "replace")
-        except OSError:
-            continue
-        if text in command and folder.name != str(os.getpid()):
-            found.append(command)
-    return found
+    return [
+        command.decode("utf-8", "replace")
+        for pid, command in list_commands()
+        if text.encode() in command and pid != os.getpid()
+    ]

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from tests.rig.processes import list_commands
+
 __all__ = ["Planted", "watched_commands"]
 
 _LOOK_SECONDS: Final = 0.01
@@ -83,9 +85,7 @@ def watched_commands() -> Iterator[set[bytes]]:
 
     def watch() -> None:
         while not ended.wait(_LOOK_SECONDS):
-            for file in Path("/proc").glob("[0-9]*/cmdline"):
-                with contextlib.suppress(OSError):
-                    seen.add(file.read_bytes())
+            seen.update(command for _, command in list_commands())
 
     watcher = threading.Thread(target=watch)
     watcher.start()
