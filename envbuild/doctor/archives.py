@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from envbuild.doctor.finding import Finding, Visit, describe, say_names
 from envbuild.errors import EnvbuildError
-from envbuild.kit.http import strip_credentials
+from envbuild.kit.urls import strip_credentials
 from envbuild.lock.apt_sources import ArchiveSource, find_apt_config
 from envbuild.lock.archive import find_archives
 from envbuild.lock.release import find_release

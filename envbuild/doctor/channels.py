@@ -9,8 +9,8 @@ from typing import Final
 
 from envbuild.doctor.finding import Finding, Visit
 from envbuild.doctor.probe import ask, judge
-from envbuild.kit.http import strip_credentials
 from envbuild.kit.process import run_tool
+from envbuild.kit.urls import strip_credentials
 from envbuild.lock.channel import mirror_urls
 
 __all__ = ["check_channels"]

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Literal, TypeAlias
 
 from envbuild.errors import EnvbuildError, SpecError
-from envbuild.kit.http import Patience
+from envbuild.kit.retry import Patience
 from envbuild.spec.model import EnvSpec
 from envbuild.spec.settings import Settings
 from envbuild.workspace.workspace import Workspace

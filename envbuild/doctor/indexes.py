@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from envbuild.doctor.finding import Finding, Visit
 from envbuild.doctor.probe import Answer, ask, judge
-from envbuild.kit.http import strip_credentials
+from envbuild.kit.urls import strip_credentials
 from envbuild.lock.pip_indexes import Indexes, find_indexes
 from envbuild.spec.model import EnvSpec
 

@@ -9,14 +9,10 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from envbuild.doctor.finding import Finding
-from envbuild.kit.http import (
-    Patience,
-    describe_failure,
-    is_loopback,
-    open_pool,
-    split_credentials,
-    strip_credentials,
-)
+from envbuild.kit.http import describe_failure, open_pool
+from envbuild.kit.proxy import is_loopback
+from envbuild.kit.retry import Patience
+from envbuild.kit.urls import split_credentials, strip_credentials
 
 __all__ = ["Answer", "ask", "judge"]
 

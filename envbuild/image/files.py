@@ -11,7 +11,7 @@ from envbuild.kit.files import remove_abandoned
 from envbuild.kit.places import Cache
 from envbuild.kit.progress import Progress, Silent
 from envbuild.lock.model import Artifact, CondaPackage, DebianPackage, Wheel
-from envbuild.lock.provenance import Provenance
+from envbuild.lock.provenance import Provenance, Shop
 from envbuild.spec.derive import find_suite
 from envbuild.spec.model import EnvSpec
 from envbuild.spec.platforms import PLATFORMS
@@ -44,7 +44,11 @@ def fetch_artifacts(
     Raises `LockError` for an artifact that is gone or has another hash than the lock says.
     """
     every = [a for a in artifacts if isinstance(a, Wheel)]
-    there = {a.sha256: file for a in every if (file := _find_wheel(a, supply.cache))}
+    there = {
+        a.sha256: file
+        for a in every
+        if (file := supply.cache.find_package(a.sha256, a.filename, a.size))
+    }
     wheels = [wheel for wheel in every if wheel.sha256 not in there]
     others = [a for a in artifacts if not isinstance(a, Wheel)]
     if not wheels and not others:
@@ -67,31 +71,20 @@ def fetch_artifacts(
     return there | {sha256: path for files in found for sha256, path in files.items()}
 
 
-def _find_wheel(wheel: Wheel, cache: Cache) -> Path | None:
-    """Return the wheel's file if it is there: it got there whole, with the locked hash.
-
-    What befalls it there is found by the checksums of its members.
-    """
-    file = cache.packages / wheel.sha256 / wheel.filename
-    try:
-        return file if file.stat().st_size == wheel.size else None
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
 _Batch = list[Wheel] | CondaPackage | DebianPackage
 
 
 def _fetch_wheels(
     wheels: list[Wheel], supply: Supply, progress: Progress, task: str
 ) -> Mapping[str, Path]:
-    from envbuild.lock.wheels import fetch_wheels
+    # Imported late: where all wheels are there, a build has no use for it.
+    from envbuild.lock.source_again import get_wheels
 
-    return fetch_wheels(
-        wheels, spec=supply.spec, platform=PLATFORMS[supply.platform],
-        python_minor=supply.python_minor, cache=supply.cache, progress=progress, task=task,
-        provenance=supply.provenance,
+    shop = Shop(
+        spec=supply.spec, minor=supply.python_minor, cache=supply.cache, progress=progress,
+        task=task,
     )  # fmt: skip
+    return get_wheels(wheels, supply.provenance, shop=shop, platform=PLATFORMS[supply.platform])
 
 
 def _fetch_one(

@@ -130,4 +130,4 @@ def _preview(
 
 
 def _is_fetched(artifact: Artifact, cache: Cache) -> bool:
-    return (cache.packages / artifact.sha256 / artifact.filename).is_file()
+    return (cache.package(artifact.sha256, artifact.filename)).is_file()

@@ -15,16 +15,11 @@ from envbuild.errors import EnvbuildError
 from envbuild.kit.canonical import CHUNK, digest_file
 from envbuild.kit.disk import disk_errors
 from envbuild.kit.files import atomic_writer
-from envbuild.kit.http import (
-    RETRIED_STATUSES,
-    Patience,
-    describe_failure,
-    shared_pool,
-    split_credentials,
-    strip_credentials,
-)
+from envbuild.kit.http import describe_failure, shared_pool
 from envbuild.kit.login import describe_login
 from envbuild.kit.progress import Progress, Silent
+from envbuild.kit.retry import RETRIED_STATUSES, Patience
+from envbuild.kit.urls import split_credentials, strip_credentials
 
 if TYPE_CHECKING:
     import urllib3

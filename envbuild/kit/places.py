@@ -20,6 +20,21 @@ class Cache:
         """Downloaded artifacts, `packages/<sha256 hex>/<file name>`."""
         return self.root / "packages"
 
+    def package(self, sha256: str, filename: str) -> Path:
+        """Return the place of an artifact's file; what is there got there whole and checked."""
+        return self.packages / sha256 / filename
+
+    def find_package(self, sha256: str, filename: str, size: int) -> Path | None:
+        """Return an artifact's file if it is there with `size` bytes.
+
+        What befell it there since is found by the checksums of its members.
+        """
+        file = self.package(sha256, filename)
+        try:
+            return file if file.stat().st_size == size else None
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
     @property
     def layers(self) -> Path:
         """The layer index: `layers/<key hex>.json` says which blob a layer became."""

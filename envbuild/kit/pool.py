@@ -26,8 +26,8 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from envbuild.kit.http import FailureKind, Patience
 from envbuild.kit.proxy import find_proxy
+from envbuild.kit.retry import FailureKind, Patience
 from envbuild.kit.tls import describe_tls, load_tls
 from envbuild.version import __version__
 

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 from envbuild.errors import ToolError
 from envbuild.kit.disk import disk_errors
-from envbuild.kit.http import strip_credentials
+from envbuild.kit.urls import strip_credentials
 
 __all__ = ["ToolExitError", "open_child", "run_tool", "stop_tools"]
 
@@ -114,10 +114,9 @@ def open_child(
     """
     child: subprocess.Popen[bytes] | None = None
     try:
-        with _hold_ctrl_c():
+        with _hold_ctrl_c(), _guard:
             child = _spawn(argv, env=env, cwd=cwd, stderr=stderr)
-            with _guard:
-                _running.add(child)
+            _running.add(child)
         yield child
     finally:
         if child is not None:
@@ -222,11 +221,11 @@ def _running_child(
     """Give a child that is ended, with its whole group, where the block ends with an error."""
     child: subprocess.Popen[str] | None = None
     try:
-        # The child may run before `Popen` has returned, and nobody would know it then.
-        with _hold_ctrl_c():
+        # The child may run before `Popen` has returned, and neither Ctrl-C nor `stop_tools` would
+        # find it then.
+        with _hold_ctrl_c(), _guard:
             child = _start(argv, tool=tool, env=env, cwd=cwd, stderr=stderr)
-            with _guard:
-                _running.add(child)
+            _running.add(child)
         yield child
     except BaseException:
         if child is not None:

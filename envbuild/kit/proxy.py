@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from urllib.parse import urlsplit
 
-from envbuild.kit.http import is_loopback
-
-__all__ = ["find_proxy"]
+__all__ = ["find_proxy", "is_loopback"]
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -28,6 +27,17 @@ def find_proxy(url: str) -> str | None:
     if not proxy or _is_excepted(host, parts.port or _PORTS.get(parts.scheme, 0)):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether `host` (a name or an address, no port) is this machine itself."""
+    name = host.strip("[]").lower()
+    return (
+        name == "localhost"
+        or name.endswith(".localhost")
+        or name == "::1"
+        or (re.fullmatch(r"127(\.\d{1,3}){3}", name) is not None)
+    )
 
 
 def _read(name: str) -> str:

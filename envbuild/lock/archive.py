@@ -19,9 +19,9 @@ from envbuild.kit.crew import run_crew
 from envbuild.kit.disk import disk_errors
 from envbuild.kit.fetch import fetch_file
 from envbuild.kit.files import atomic_writer, exclusive
-from envbuild.kit.http import strip_credentials
 from envbuild.kit.places import Cache
 from envbuild.kit.progress import Progress
+from envbuild.kit.urls import strip_credentials
 from envbuild.lock.apt_sources import (
     AptConfig,
     ArchiveSource,

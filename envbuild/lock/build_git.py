@@ -14,9 +14,9 @@ from typing import Final
 from urllib.parse import unquote
 
 from envbuild.errors import LockError
-from envbuild.kit.http import basic_authorization, expand_references
 from envbuild.kit.login import describe_login
 from envbuild.kit.process import ToolExitError, run_tool
+from envbuild.kit.urls import basic_authorization, expand_references
 from envbuild.spec.formats import Direct
 
 __all__ = ["check_out", "find_commit", "plain_url"]

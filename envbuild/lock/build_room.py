@@ -30,6 +30,7 @@ from envbuild.lock.pip_uv import resolve_with_uv
 from envbuild.lock.provenance import Shop
 from envbuild.lock.upgrade import Upgrade
 from envbuild.lock.wheel_choice import MACOS
+from envbuild.lock.wheels import fetch_wheels
 from envbuild.spec.derive import find_cutoff
 from envbuild.spec.platforms import Platform, find_host_platform
 
@@ -220,8 +221,6 @@ class _Room:
     def install(self, requires: Sequence[Wheel], number: int) -> None:
         """Make a virtual environment with exactly `requires` in it."""
         import uv
-
-        from envbuild.lock.wheels import fetch_wheels
 
         shop = self.shop
         files: Mapping[str, Path] = {}

@@ -13,7 +13,7 @@ from typing import Final
 
 from envbuild.kit.canonical import digest_json
 from envbuild.kit.disk import disk_errors
-from envbuild.kit.files import exclusive, write_atomic
+from envbuild.kit.files import atomic_writer, exclusive, write_atomic
 from envbuild.kit.places import Cache
 from envbuild.lock.build_room import Hook, build_project
 from envbuild.lock.build_wheel import Contents, read_contents
@@ -104,7 +104,7 @@ def _recall(memory: Path, cache: Cache) -> Built | None:
         rows = json.loads(memory.read_bytes())
         wheel = Wheel(**rows["wheel"])
         requires = tuple(Wheel(**row) for row in rows["requires"])
-        path = cache.packages / wheel.sha256 / wheel.filename
+        path = cache.package(wheel.sha256, wheel.filename)
         if path.stat().st_size != wheel.size:
             return None
         contents = read_contents(path)
@@ -127,13 +127,7 @@ def _work(order: Order) -> Iterator[Path]:
 
 def keep_file(found: Path, wheel: Wheel, cache: Cache) -> Path:
     """Copy a verified file to its place in the cache and return that."""
-    place = cache.packages / wheel.sha256 / wheel.filename
-    place.parent.mkdir(parents=True, exist_ok=True)
-    part = place.with_name(f".{place.name}.{tempfile.gettempprefix()}{id(found):x}.part")
-    try:
-        shutil.copyfile(found, part)
-        part.chmod(0o644)
-        part.replace(place)
-    finally:
-        part.unlink(missing_ok=True)
+    place = cache.package(wheel.sha256, wheel.filename)
+    with found.open("rb") as source, atomic_writer(place) as target:
+        shutil.copyfileobj(source, target)
     return place

@@ -38,7 +38,7 @@ def fetch_conda(
     """
     from envbuild.kit.fetch import fetch_file
 
-    target = cache.packages / package.sha256 / package.filename
+    target = cache.package(package.sha256, package.filename)
     urls = mirror_urls(package.url, settings.mirrors)
     try:
         return fetch_file(urls, sha256=package.sha256, target=target, progress=progress, task=task)

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Final
 
 from envbuild.errors import LockError, ToolError
-from envbuild.kit.http import expand_references
 from envbuild.kit.places import Cache
 from envbuild.kit.process import ToolExitError, run_tool
 from envbuild.kit.progress import Progress
+from envbuild.kit.urls import expand_references
 from envbuild.lock.conda_client import (
     BEFORE_VARIABLE,
     PINS_VARIABLE,

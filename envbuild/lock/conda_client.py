@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import urlsplit
 
 from envbuild.errors import LockError
-from envbuild.kit.http import expand_references, split_credentials, strip_credentials
 from envbuild.kit.places import find_cache
+from envbuild.kit.urls import expand_references, split_credentials, strip_credentials
 
 if TYPE_CHECKING:
     from rattler.networking import Client

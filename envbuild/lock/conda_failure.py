@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from envbuild.errors import LockError
-from envbuild.kit.http import strip_credentials
 from envbuild.kit.login import describe_login
+from envbuild.kit.urls import strip_credentials
 
 __all__ = ["CondaFailure", "parse_failure", "say_channel", "say_match_spec", "say_unsatisfiable"]
 

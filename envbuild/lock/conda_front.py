@@ -21,7 +21,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from envbuild.kit.http import strip_credentials
+from envbuild.kit.urls import strip_credentials
 from envbuild.lock.conda_client import (
     BEFORE_VARIABLE,
     PINS_VARIABLE,

@@ -21,9 +21,9 @@ from urllib.parse import unquote, urlsplit
 
 from envbuild.errors import LockError
 from envbuild.kit.files import write_atomic
-from envbuild.kit.http import expand_references, strip_credentials
 from envbuild.kit.places import Cache
 from envbuild.kit.process import run_tool
+from envbuild.kit.urls import expand_references, strip_credentials
 from envbuild.lock.conda_client import (
     PrivateChannel,
     child_command,
@@ -87,7 +87,7 @@ def _ask(
     """Return each package's distributions by its SHA-256, asked of a child process."""
     questions = []
     for package in packages:
-        archive = cache.packages / package.sha256 / package.filename
+        archive = cache.package(package.sha256, package.filename)
         place = str(archive) if archive.is_file() else package.url
         questions.append({"sha256": package.sha256, "place": place})
         expand_references(package.url)  # the child can't say as well which variable isn't set

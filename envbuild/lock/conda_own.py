@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 from urllib.parse import quote, unquote
 
-from envbuild.kit.http import expand_references
+from envbuild.kit.urls import expand_references
 from envbuild.lock.conda_client import leave, restore_variables
 
 __all__ = ["OWN_VARIABLE", "main"]

@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from envbuild.kit.crew import run_crew
-from envbuild.kit.http import shared_pool, split_credentials
+from envbuild.kit.http import shared_pool
 from envbuild.kit.places import Cache
 from envbuild.kit.progress import Progress
+from envbuild.kit.urls import split_credentials
 from envbuild.lock.channel import fetch_conda, mirror_urls
 from envbuild.lock.conda_file import CondaEntry
 from envbuild.lock.model import CondaPackage
@@ -66,7 +67,7 @@ def _with_size(entry: CondaEntry, size: int) -> CondaPackage:
 
 def _ask_size(entry: CondaEntry, settings: Settings, cache: Cache) -> int:
     """Return the size that the first place which knows it tells; 0 if none does."""
-    places = (_measure(cache.packages / entry.sha256 / entry.filename),)
+    places = (_measure(cache.package(entry.sha256, entry.filename)),)
     asked = (_ask_place(url) for url in mirror_urls(entry.url, settings.mirrors))
     return next((size for sizes in (places, asked) for size in sizes if size), 0)
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Final
 from envbuild.errors import EnvbuildError, LockError
 from envbuild.kit.canonical import digest_file
 from envbuild.kit.fetch import fetch_file
-from envbuild.kit.http import strip_credentials
 from envbuild.kit.places import Cache
 from envbuild.kit.progress import Progress, Silent
+from envbuild.kit.urls import strip_credentials
 from envbuild.lock.archive import find_archives, load_archives
 from envbuild.lock.debian_index import Candidate, PackageIndex, load_index
 from envbuild.lock.debian_relations import Relation
@@ -283,7 +283,7 @@ def fetch_debian(
     Raises `LockError` `lock.artifact-gone` if no archive has it any more, `lock.no-archive`, and
     what `fetch_file` raises.
     """
-    target = cache.packages / package.sha256 / package.filename
+    target = cache.package(package.sha256, package.filename)
     if target.is_file() and digest_file(target) == f"sha256:{package.sha256}":
         return target
     roots = dict.fromkeys(source.root for source in find_archives(settings, suite))

@@ -10,15 +10,11 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from envbuild.errors import EnvbuildError, LockError
-from envbuild.kit.http import (
-    Patience,
-    describe_failure,
-    open_pool,
-    split_credentials,
-    strip_credentials,
-)
+from envbuild.kit.http import describe_failure, open_pool
 from envbuild.kit.login import describe_login
 from envbuild.kit.process import ToolExitError
+from envbuild.kit.retry import Patience
+from envbuild.kit.urls import split_credentials, strip_credentials
 from envbuild.lock.names import normalise_name
 from envbuild.lock.pip_indexes import Indexes
 from envbuild.lock.pip_job import PipJob, unmark

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
-from envbuild.kit.http import expand_references
 from envbuild.kit.process import run_tool
+from envbuild.kit.urls import expand_references
 from envbuild.spec.model import EnvSpec
 
 __all__ = ["Indexes", "find_indexes", "pip_environment", "uv_environment"]

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from envbuild.kit.crew import run_crew
-from envbuild.kit.http import shared_pool, split_credentials
+from envbuild.kit.http import shared_pool
+from envbuild.kit.urls import split_credentials
 from envbuild.lock.pip_indexes import Indexes
 from envbuild.lock.wheel_choice import WheelFile
 

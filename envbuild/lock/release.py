@@ -22,15 +22,10 @@ from urllib.request import url2pathname
 from envbuild.errors import LockError
 from envbuild.kit.disk import disk_errors
 from envbuild.kit.files import write_atomic
-from envbuild.kit.http import (
-    RETRIED_STATUSES,
-    Patience,
-    describe_failure,
-    shared_pool,
-    split_credentials,
-    strip_credentials,
-)
+from envbuild.kit.http import describe_failure, shared_pool
 from envbuild.kit.login import describe_login
+from envbuild.kit.retry import RETRIED_STATUSES, Patience
+from envbuild.kit.urls import split_credentials, strip_credentials
 from envbuild.lock.apt_sources import AptConfig, ArchiveSource
 from envbuild.lock.debian_index import parse_stanza
 from envbuild.lock.debian_signature import check_signature

@@ -1,8 +1,9 @@
-"""Gets a locked wheel again that no index has: from the repository, or from its locked source."""
+"""Gets locked wheels: from an index, from the repository, or built again from a locked source."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from envbuild.errors import LockError
@@ -16,24 +17,47 @@ from envbuild.lock.source import find_file, order_git, order_sdist
 from envbuild.lock.source_tree import find_requires
 from envbuild.lock.upgrade import Upgrade
 from envbuild.lock.wheel_choice import MACOS
+from envbuild.lock.wheels import fetch_wheels
 from envbuild.spec.formats import Direct, parse_direct
 from envbuild.spec.model import EnvSpec
 from envbuild.spec.platforms import Platform, find_host_platform
 
-__all__ = ["get_again"]
+__all__ = ["get_wheels"]
 
 
-def get_again(wheel: Wheel, provenance: Provenance, *, shop: Shop, platform: Platform) -> Path:
-    """Put `wheel` into the cache and return its file; `provenance` has its source.
+def get_wheels(
+    wheels: Sequence[Wheel], provenance: Provenance | None, *, shop: Shop, platform: Platform
+) -> Mapping[str, Path]:
+    """Return each wheel's file in the cache, by SHA-256 (hex); what is there is taken.
+
+    What `provenance` knows another source of is copied from the repository or built again, and
+    the rest is downloaded (`wheels.fetch_wheels`, whose errors it raises).
 
     Raises `LockError`: `pip.wheel-missing` and `pip.wheel-changed` for a file of the repository,
     `pip.source-foreign` for what only another kind of machine can build, `pip.rebuild-differs`
     for a build that gave something else, `pip.source-gone`, `pip.source-changed`, `pip.git`, and
     what building raises.
     """
-    source = provenance.find_source(wheel.sha256)
-    if source is None:
-        raise ValueError(f"the lock has no source of {wheel.filename}")
+    found: dict[str, Path] = {}
+    if provenance is not None:
+        for wheel in wheels:
+            source = provenance.find_source(wheel.sha256)
+            if source is not None:
+                kept = shop.cache.find_package(wheel.sha256, wheel.filename, wheel.size)
+                again = kept or _get_again(wheel, source, provenance, shop, platform)
+                found[wheel.sha256] = again
+    rest = [wheel for wheel in wheels if wheel.sha256 not in found]
+    return found | dict(
+        fetch_wheels(
+            rest, spec=shop.spec, platform=platform, python_minor=shop.minor, cache=shop.cache,
+            progress=shop.progress, task=shop.task,
+        )
+    )  # fmt: skip
+
+
+def _get_again(
+    wheel: Wheel, source: Source, provenance: Provenance, shop: Shop, platform: Platform
+) -> Path:
     if source.kind == "file":
         return _copy(wheel, source, provenance, shop)
     _check_host(wheel, shop, platform)

@@ -18,7 +18,6 @@ from envbuild.kit.progress import Progress
 from envbuild.lock.model import Wheel
 from envbuild.lock.pip_download import Batch, download_batches
 from envbuild.lock.pip_indexes import find_indexes
-from envbuild.lock.provenance import Provenance, Shop
 from envbuild.spec.model import EnvSpec
 from envbuild.spec.platforms import Platform
 
@@ -39,29 +38,22 @@ def fetch_wheels(
     cache: Cache,
     progress: Progress,
     task: str,
-    provenance: Provenance | None = None,
 ) -> Mapping[str, Path]:
     """Return each wheel's file in `cache.packages`, by SHA-256 (hex).
 
-    A file gets there only whole and with the right hash, so one that is there with the right size
-    is taken. The others are downloaded from the indexes of `spec` on this machine, apart from
-    those that `provenance` knows another source of: a file of the repository is copied, and what
-    was built is built again.
+    Those that are not there are downloaded from the indexes of `spec` on this machine. What no
+    index has is for `source_again.get_wheels`.
 
     Raises `LockError`: `lock.artifact-gone` (no index has the file any more),
     `lock.hash-mismatch` (what it has under that name is something else), `lock.wrong-size`,
-    `lock.index`; and `pip.*` for what comes from elsewhere (`source_again.get_again`).
+    `lock.index`.
     """
-    places = {wheel.sha256: _place(cache, wheel) for wheel in wheels}
-    missing = [wheel for wheel in wheels if not _is_there(places[wheel.sha256], wheel.size)]
-    if provenance is not None and provenance.lock.sources:
-        from envbuild.lock.source_again import get_again
-
-        shop = Shop(spec=spec, minor=python_minor, cache=cache, progress=progress, task=task)
-        here = [wheel for wheel in missing if provenance.find_source(wheel.sha256)]
-        for wheel in here:
-            get_again(wheel, provenance, shop=shop, platform=platform)
-        missing = [wheel for wheel in missing if wheel not in here]
+    places = {wheel.sha256: cache.package(wheel.sha256, wheel.filename) for wheel in wheels}
+    missing = [
+        wheel
+        for wheel in wheels
+        if cache.find_package(wheel.sha256, wheel.filename, wheel.size) is None
+    ]
     if not missing:
         return places
     indexes = find_indexes(spec, logs=cache.logs)
@@ -103,17 +95,6 @@ def _check_size(path: Path, wheel: Wheel, task: str) -> None:
             hint="tell whoever runs the index that it gives wrong sizes; to lock what it says now, "
             f"run `nox -s lock -- {task} --upgrade-package {wheel.name}`",
         )
-
-
-def _place(cache: Cache, wheel: Wheel) -> Path:
-    return cache.packages / wheel.sha256 / wheel.filename
-
-
-def _is_there(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except FileNotFoundError:
-        return False
 
 
 def _share(wheels: Sequence[Wheel]) -> list[tuple[Wheel, ...]]:

@@ -13,7 +13,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from envbuild.errors import RegistryError
-from envbuild.kit.http import RETRIED_STATUSES, strip_credentials
+from envbuild.kit.retry import RETRIED_STATUSES
+from envbuild.kit.urls import strip_credentials
 from envbuild.oci.connection import Silence
 
 __all__ = [

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
-from envbuild.kit.http import FailureKind, Patience, basic_authorization
 from envbuild.kit.proxy import find_proxy
+from envbuild.kit.retry import FailureKind, Patience
+from envbuild.kit.urls import basic_authorization
 from envbuild.version import __version__
 
 if TYPE_CHECKING:

@@ -16,12 +16,9 @@ from typing import Any, Final
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from envbuild.errors import RegistryError
-from envbuild.kit.http import (
-    Patience,
-    basic_authorization,
-    is_loopback,
-    strip_credentials,
-)
+from envbuild.kit.proxy import is_loopback
+from envbuild.kit.retry import Patience
+from envbuild.kit.urls import basic_authorization, strip_credentials
 from envbuild.oci.auth import Credential
 from envbuild.oci.connection import Connections, Silence
 

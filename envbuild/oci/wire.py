@@ -17,7 +17,8 @@ from typing import Final, TypeVar
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from envbuild.errors import RegistryError
-from envbuild.kit.http import Patience, is_loopback
+from envbuild.kit.proxy import is_loopback
+from envbuild.kit.retry import Patience
 from envbuild.oci.answer import (
     NO_ANSWER,
     Answer,

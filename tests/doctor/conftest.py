@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from envbuild.doctor.finding import Check, Finding, Visit
-from envbuild.kit.http import Patience
 from envbuild.kit.places import Cache
+from envbuild.kit.retry import Patience
 from envbuild.workspace.workspace import Workspace
 from tests.oci.conftest import no_logins
 from tests.rig.disk import small_disk

@@ -11,7 +11,8 @@ import pytest
 
 from envbuild.errors import EnvbuildError
 from envbuild.kit.fetch import fetch_file
-from envbuild.kit.http import Patience, open_pool
+from envbuild.kit.http import open_pool
+from envbuild.kit.retry import Patience
 from tests.rig.scripted import Handler, ScriptedServer, answer, cut, hang
 
 DATA = b"wheel" * 100_000

@@ -12,16 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envbuild.errors import EnvbuildError
-from envbuild.kit.http import (
-    Patience,
-    describe_failure,
-    expand_references,
-    explain_failure,
-    is_loopback,
-    open_pool,
-    split_credentials,
-    strip_credentials,
-)
+from envbuild.kit.http import describe_failure, explain_failure, open_pool
+from envbuild.kit.proxy import is_loopback
+from envbuild.kit.retry import Patience
+from envbuild.kit.urls import expand_references, split_credentials, strip_credentials
 from tests.rig.registry import make_tls
 from tests.rig.scripted import ScriptedServer, answer, cut, hang
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from envbuild.kit.http import split_credentials
 from envbuild.kit.login import describe_login, read_netrc
+from envbuild.kit.urls import split_credentials
 
 URL = "https://pkgs.example.com/simple"
 

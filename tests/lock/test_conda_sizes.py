@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from envbuild.errors import LockError
-from envbuild.kit.http import strip_credentials
 from envbuild.kit.places import Cache
 from envbuild.kit.progress import Silent
+from envbuild.kit.urls import strip_credentials
 from envbuild.lock.conda import CondaSolution
 from envbuild.lock.conda_client import mirror_environment
 from envbuild.lock.conda_file import CondaEntry

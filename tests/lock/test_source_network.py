@@ -14,8 +14,8 @@ import pytest
 from envbuild.errors import LockError
 from envbuild.kit.places import Cache
 from envbuild.lock.provenance import Provenance, Shop
+from envbuild.lock.source_again import get_wheels
 from envbuild.lock.source_tree import build_trees
-from envbuild.lock.wheels import fetch_wheels
 from envbuild.spec.model import EnvSpec, Pip
 from tests.lock.test_pip_network import _is_there
 from tests.lock.test_source_sdist import lock_of
@@ -150,11 +150,18 @@ def test_a_c_extension_serves_this_platform_alone(bench: Bench, tmp_path: Path) 
     assert wheel.filename.endswith(f"-linux_{find_host().machine}.whl")
     lock = lock_of(solution)
     other = Cache(root=tmp_path / "other")
-    found = fetch_wheels(
-        lock.wheels, spec=EnvSpec(python=f"{MINOR}.*", pip=Pip(extra_index_urls=extra)),
-        platform=find_host(), python_minor=MINOR, cache=other, progress=Heard(), task="cpu",
-        provenance=Provenance(root=bench.root, lock=lock),
-    )  # fmt: skip
+    found = get_wheels(
+        lock.wheels,
+        Provenance(root=bench.root, lock=lock),
+        shop=Shop(
+            spec=EnvSpec(python=f"{MINOR}.*", pip=Pip(extra_index_urls=extra)),
+            minor=MINOR,
+            cache=other,
+            progress=Heard(),
+            task="cpu",
+        ),
+        platform=find_host(),
+    )
     place = tmp_path / "site"
     zipfile.ZipFile(found[wheel.sha256]).extractall(place)
     run = [sys.executable, "-c", "import native"]
@@ -163,10 +170,17 @@ def test_a_c_extension_serves_this_platform_alone(bench: Bench, tmp_path: Path) 
         bench.resolve("native", platform=FOREIGN, **options)  # type: ignore[arg-type]
     assert failure.value.code == "pip.source-foreign"
     with pytest.raises(LockError) as failure:
-        fetch_wheels(
-            lock.wheels, spec=EnvSpec(python=f"{MINOR}.*", pip=Pip(extra_index_urls=extra)),
-            platform=FOREIGN, python_minor=MINOR, cache=Cache(root=tmp_path / "foreign"),
-            progress=Heard(), task="cpu", provenance=Provenance(root=bench.root, lock=lock),
-        )  # fmt: skip
+        get_wheels(
+            lock.wheels,
+            Provenance(root=bench.root, lock=lock),
+            shop=Shop(
+                spec=EnvSpec(python=f"{MINOR}.*", pip=Pip(extra_index_urls=extra)),
+                minor=MINOR,
+                cache=Cache(root=tmp_path / "foreign"),
+                progress=Heard(),
+                task="cpu",
+            ),
+            platform=FOREIGN,
+        )
     assert failure.value.code == "pip.source-foreign"
     assert "--push" in str(failure.value.hint)

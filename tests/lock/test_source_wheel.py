@@ -11,8 +11,8 @@ from envbuild.kit.canonical import digest_file
 from envbuild.kit.places import Cache
 from envbuild.lock.model import PlatformLock
 from envbuild.lock.pip import PipSolution
-from envbuild.lock.provenance import Provenance
-from envbuild.lock.wheels import fetch_wheels
+from envbuild.lock.provenance import Provenance, Shop
+from envbuild.lock.source_again import get_wheels
 from envbuild.spec.model import EnvSpec
 from tests.rig.pip_bench import FOREIGN, MINOR, TAG, Bench, Heard, find_host
 from tests.rig.pip_index import make_wheel, wheel_name
@@ -41,11 +41,18 @@ def lock_of(solution: PipSolution) -> PlatformLock:
 
 def fetch(bench: Bench, solution: PipSolution, cache: Cache) -> dict[str, Path]:
     lock = lock_of(solution)
-    found = fetch_wheels(
-        lock.wheels, spec=EnvSpec(python=f"{MINOR}.*"), platform=find_host(), python_minor=MINOR,
-        cache=cache, progress=Heard(), task="cpu",
-        provenance=Provenance(root=bench.root, lock=lock),
-    )  # fmt: skip
+    found = get_wheels(
+        lock.wheels,
+        Provenance(root=bench.root, lock=lock),
+        shop=Shop(
+            spec=EnvSpec(python=f"{MINOR}.*"),
+            minor=MINOR,
+            cache=cache,
+            progress=Heard(),
+            task="cpu",
+        ),
+        platform=find_host(),
+    )
     return dict(found)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from envbuild.kit.http import Patience
+from envbuild.kit.retry import Patience
 from envbuild.oci.registry import Registry, RegistryOptions, open_registry
 from envbuild.oci.store import Store
 from tests.rig.disk import small_disk
