@@ -86,7 +86,7 @@ def _measure(cache: Path) -> Finding:
     for folder, _, files in os.walk(cache):
         for name in files:
             try:
-                total += os.lstat(os.path.join(folder, name)).st_blocks * 512  # noqa: PTH118
+                total += Path(folder, name).lstat().st_blocks * 512
             except OSError:
                 continue
             count += 1

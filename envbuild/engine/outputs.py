@@ -41,7 +41,7 @@ class PieceStream(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # as RawIOBase documents
         while not self._rest:
             piece = next(self._pieces, None)
             if piece is None:

@@ -50,7 +50,7 @@ class RoutingPool(urllib3.PoolManager):
         self._guard = threading.Lock()
         self._proxied: dict[str, _ProxiedPool] = {}
 
-    def urlopen(self, method: str, url: str, redirect: bool = True, **kw: Any) -> Any:  # type: ignore[override]
+    def urlopen(self, method: str, url: str, redirect: bool = True, **kw: Any) -> Any:  # type: ignore[override]  # as urllib3's
         kw["headers"] = _with_defaults(self.headers, kw.get("headers"))
         proxy = find_proxy(url)
         if proxy is None:
@@ -103,7 +103,7 @@ class _ProxiedPool(urllib3.ProxyManager):
         super().__init__(place, 16, dict(home.headers), headers, proxy_ssl_context=context, **kept)
         self._home = home
 
-    def urlopen(self, method: str, url: str, redirect: bool = True, **kw: Any) -> Any:  # type: ignore[override]
+    def urlopen(self, method: str, url: str, redirect: bool = True, **kw: Any) -> Any:  # type: ignore[override]  # as urllib3's
         return self._home.urlopen(method, url, redirect=redirect, **kw)
 
 

@@ -64,7 +64,7 @@ def hash_subject(der: bytes) -> str:
         _write(_SET, b"".join(sorted(_canonical(pair) for _, pair in _read(group))))
         for _, group in _read(subject)
     )
-    return f"{struct.unpack('<I', hashlib.sha1(canonical).digest()[:4])[0]:08x}"  # noqa: S324
+    return f"{struct.unpack('<I', hashlib.sha1(canonical).digest()[:4])[0]:08x}"  # noqa: S324 - OpenSSL's
 
 
 def _canonical(pair: bytes) -> bytes:

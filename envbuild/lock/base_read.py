@@ -170,7 +170,7 @@ class _Sieve(Store):
         return False
 
     @contextlib.contextmanager
-    def writer(self, *, expect: str | None = None) -> Iterator[BlobWriter]:  # noqa: ARG002
+    def writer(self, *, expect: str | None = None) -> Iterator[BlobWriter]:  # noqa: ARG002 - as well
         tree = self.before.copy()
         stream = TarStream(tree.wants, tree.add)
         yield BlobWriter(cast("IO[bytes]", stream), self.root)

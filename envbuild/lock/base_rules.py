@@ -174,7 +174,8 @@ def _check_shell(spec: EnvSpec, part: PlatformLock, facts: BaseFacts) -> None:
 
 def _key(version: str) -> tuple[int, int]:
     major, _, minor = version.partition(".")
-    return int(major), int(re.match(r"\d*", minor)[0] or 0)  # type: ignore[index]
+    digits = re.match(r"\d+", minor)
+    return int(major), int(digits[0]) if digits else 0
 
 
 def _join(names: list[str]) -> str:

@@ -178,7 +178,7 @@ def load_yaml(data: bytes) -> Any:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return yaml.load(data, Loader=loader)  # noqa: S506
+        return yaml.load(data, Loader=loader)  # noqa: S506 - both loaders are safe ones
     except yaml.YAMLError as error:
         raise _refuse("is not YAML") from error
 

@@ -143,5 +143,5 @@ def _measure(folder: Path) -> int:
     for parent, _, names in os.walk(folder):
         for name in names:
             with contextlib.suppress(OSError):
-                size += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118
+                size += Path(parent, name).lstat().st_size
     return size

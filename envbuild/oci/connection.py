@@ -284,7 +284,7 @@ class _Connection(http.client.HTTPConnection):
             if self._outer is not None:
                 self.sock = self._outer.wrap_socket(self.sock, server_hostname=self.host)
             if tunnel is not None:
-                self._tunnel()  # type: ignore[attr-defined]
+                self._tunnel()  # type: ignore[attr-defined]  # not in the stubs
             if self._inner is not None:
                 self.sock = _wrap(self._inner, self.sock, tunnel or self.host)
         except BaseException:

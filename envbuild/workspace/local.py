@@ -72,6 +72,7 @@ def plan_local(workspace: Workspace, image: ImagePlan, *, link: Path | None = No
     Raises what `plan_prefix` raises, and `ImageError`: `prefix.occupied` if something else than a
     link of envbuild's is at `link` (default: `.envbuild/envs/NAME`), `prefix.user-managed`.
     """
+    # `Path.resolve` would follow the link itself.
     place = Path(os.path.abspath(link or workspace.repository.envs / image.name))  # noqa: PTH100
     key = hashlib.sha256(f"{workspace.root.resolve()}\0{image.name}\0{place}".encode())
     home = workspace.cache.local.resolve() / key.hexdigest()[:10]

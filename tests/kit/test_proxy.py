@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from envbuild.kit.proxy import find_proxy
+from envbuild.kit.proxy import find_proxy, is_loopback
 
 PROXY = "http://proxy.example.com:3128"
 
@@ -90,3 +90,15 @@ def test_what_is_excepted(
     monkeypatch.setenv("HTTP_PROXY", PROXY)
     monkeypatch.setenv("NO_PROXY", no_proxy)
     assert find_proxy(url) == (None if excepted else PROXY)
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "127.0.0.1", "127.1.2.3", "::1", "[::1]", "a.localhost"]
+)
+def test_loopback_is_known(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["", "localhost.example.com", "128.0.0.1", "127.example.com"])
+def test_other_hosts_are_not_loopback(host: str) -> None:
+    assert not is_loopback(host)

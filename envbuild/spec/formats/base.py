@@ -38,7 +38,7 @@ def show_text(text: str) -> str:
     return f"`{json.dumps(short, ensure_ascii=False)}`"
 
 
-def _say_nothing(text: str) -> str | None:  # noqa: ARG001
+def _say_nothing(text: str) -> str | None:  # noqa: ARG001 - as every format's
     return None
 
 
