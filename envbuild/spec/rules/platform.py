@@ -30,7 +30,8 @@ def platform_fits(spec: EnvSpec) -> Iterator[Problem]:
             yield _say(name, ".system", "expected a platform of Linux, such as `linux-64`, and a "
                        "base or `system.suite` that says where its packages come from")  # fmt: skip
         if spec.image.user_managed and (extra.pip.dependencies or extra.system.packages):
-            yield _say(name, "", "expected no packages, as with `user-managed` none are added")
+            yield _say(name, "", "expected no packages beside `user-managed = true`, for the base "
+                       "brings all; leave this table out, or leave out `user-managed`")  # fmt: skip
 
 
 def _say(name: str, below: str, message: str) -> Problem:
