@@ -114,7 +114,10 @@ def _find_packages(context: Context, name: str) -> frozenset[str]:
 
 
 _SHOWN = 40
-"""Rows of the table of changes for one environment; a first lock would fill the screen."""
+"""Rows of the table of changes for one environment, so that one does not fill the screen."""
+
+_FIRST = 10
+"""Rows where so many are all new, as in a first lock: whoever wants to read it reads the lock."""
 
 
 def print_changes(moved: dict[str, tuple[Change, ...]]) -> None:
@@ -122,9 +125,19 @@ def print_changes(moved: dict[str, tuple[Change, ...]]) -> None:
     header = ("environment", *CHANGE_COLUMNS)
     rows: list[tuple[str, ...]] = []
     for name, changes in moved.items():
-        shown = changes if len(changes) <= _SHOWN or os.environ.get("CI") else changes[:_SHOWN]
+        shown = changes if os.environ.get("CI") else _shorten(changes)
         rows += [(name, *row) for row in render_changes(shown)]
         if len(shown) < len(changes):
             rows.append((name, f"... and {len(changes) - len(shown)} more", "", "", "", ""))
     if rows:
         print_table(header, rows)
+
+
+def _shorten(changes: tuple[Change, ...]) -> tuple[Change, ...]:
+    """Return what fits, the packages of Python and conda before the system's."""
+    if len(changes) <= _SHOWN:
+        return changes
+    first = all(change.kind == "added" for change in changes)
+    kept = sorted(changes, key=lambda change: change.manager == "debian")
+    kept = kept[: _FIRST if first else _SHOWN]
+    return tuple(change for change in changes if change in kept)
