@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import platform
 import signal
 import subprocess
 import sys
-import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,40 +18,8 @@ from envbuild.layers.bytecode import Compiler, compile_entries, find_sources
 from envbuild.layers.bytepack import read_pack
 from envbuild.layers.entry import Entry
 from envbuild.layers.wheel import read_wheel
+from tests.layers.modules import MINOR, SITE, TAG, VERSION, contents_of, make_file, read_entry
 from tests.layers.wheels import describe, write_wheel
-
-_VERSION = platform.python_version()
-_MINOR = ".".join(_VERSION.split(".")[:2])
-_TAG = f"cpython-{_MINOR.replace('.', '')}"
-_SITE = f"opt/env/lib/python{_MINOR}/site-packages"
-
-
-def _file(path: str, data: bytes = b"x = 1\n") -> Entry:
-    return Entry(path=path, kind="file", size=len(data), body=body_of_bytes(data))
-
-
-def _read(entry: Entry) -> bytes:
-    assert entry.body is not None
-    return b"".join(entry.body().data)
-
-
-def _contents(entries: Sequence[Entry]) -> dict[str, bytes]:
-    return {entry.path: _read(entry) for entry in entries}
-
-
-@pytest.fixture
-def compiler() -> Iterator[Compiler]:
-    with Compiler([sys.executable], version=_VERSION) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def library() -> dict[str, bytes]:
-    """Some hundred real modules: this Python's own, with what they hold of every syntax."""
-    folder = Path(sysconfig.get_path("stdlib"))
-    paths = [p for p in sorted(folder.rglob("*.py")) if "site-packages" not in p.parts]
-    chosen = [p for p in paths if p.stat().st_size < 60_000][::3]
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in chosen}
 
 
 def test_modules_of_all_three_kinds_of_package_are_found() -> None:
@@ -73,7 +39,7 @@ def test_modules_of_all_three_kinds_of_package_are_found() -> None:
         "usr/lib/python3.9/os.py",
         "usr/lib/systemd/tool.py",
     ]
-    found = find_sources([_file(path) for path in others + wanted], python_minor="3.11")
+    found = find_sources([make_file(path) for path in others + wanted], python_minor="3.11")
     assert [entry.path for entry in found] == sorted(wanted)
 
 
@@ -83,7 +49,7 @@ def test_byte_code_that_python_would_take_is_kept() -> None:
     def own(flags: int, when: int, size: int) -> list[Entry]:
         header = b"\xa7\r\r\n" + b"".join(n.to_bytes(4, "little") for n in (flags, when, size))
         path = "usr/lib/python3.11/__pycache__/a.cpython-311.pyc"
-        return [_file("usr/lib/python3.11/a.py", source), _file(path, header + b"N")]
+        return [make_file("usr/lib/python3.11/a.py", source), make_file(path, header + b"N")]
 
     def is_compiled(entries: list[Entry]) -> bool:
         return bool(find_sources(entries, python_minor="3.11"))
@@ -96,16 +62,16 @@ def test_byte_code_that_python_would_take_is_kept() -> None:
     assert is_compiled(own(0, 0, len(source) + 1))
     assert is_compiled(own(0, 0, 0)[:1])
     assert is_compiled(
-        [own(0, 0, 0)[0], _file("usr/lib/python3.11/__pycache__/a.cpython-311.pyc", b"cut")]
+        [own(0, 0, 0)[0], make_file("usr/lib/python3.11/__pycache__/a.cpython-311.pyc", b"cut")]
     )
 
 
 def test_links_are_compiled_as_what_they_lead_to() -> None:
     folder = "usr/lib/python3.11"
     entries = [
-        _file("etc/python3.11/sitecustomize.py", b"hooked = True\n"),
+        make_file("etc/python3.11/sitecustomize.py", b"hooked = True\n"),
         Entry(path=f"{folder}/hook.py", kind="symlink", link="/etc/python3.11/sitecustomize.py"),
-        _file(f"{folder}/one.py", b"one = 1\n"),
+        make_file(f"{folder}/one.py", b"one = 1\n"),
         Entry(path=f"{folder}/two.py", kind="hardlink", link=f"{folder}/one.py"),
         Entry(path=f"{folder}/three.py", kind="symlink", link="two.py"),
         Entry(path=f"{folder}/gone.py", kind="symlink", link="../nowhere.py"),
@@ -113,7 +79,7 @@ def test_links_are_compiled_as_what_they_lead_to() -> None:
         Entry(path=f"{folder}/folder.py", kind="directory", mode=0o755),
     ]  # fmt: skip
     found = find_sources(entries, python_minor="3.11")
-    assert _contents(found) == {
+    assert contents_of(found) == {
         f"{folder}/one.py": b"one = 1\n",
         f"{folder}/hook.py": b"hooked = True\n",
         f"{folder}/three.py": b"one = 1\n",
@@ -125,8 +91,8 @@ def test_python_imports_it_without_writing_or_compiling(tmp_path: Path) -> None:
     """In a folder where nothing can be written, and with sources that no longer say the same."""
     files = {"demo/__init__.py": b"from demo import leaf\n", "demo/leaf.py": b"said = 'compiled'\n"}
     wheel = write_wheel(tmp_path, files)
-    entries = read_wheel(wheel, describe(wheel), prefix=str(tmp_path / "env"), python_minor=_MINOR)
-    with Compiler([sys.executable], version=_VERSION) as compiler:
+    entries = read_wheel(wheel, describe(wheel), prefix=str(tmp_path / "env"), python_minor=MINOR)
+    with Compiler([sys.executable], version=VERSION) as compiler:
         made = compile_entries(entries, compiler, pack=tmp_path / "demo.pack")
     assert {entry.mode for entry in made} == {0o644}
     for entry in [*entries, *made]:
@@ -135,7 +101,7 @@ def test_python_imports_it_without_writing_or_compiling(tmp_path: Path) -> None:
         target.write_bytes(
             b"said = 'a source'\n" if entry.path.endswith("leaf.py") else _all(entry)
         )
-    site = tmp_path / f"env/lib/python{_MINOR}/site-packages"
+    site = tmp_path / f"env/lib/python{MINOR}/site-packages"
     before = sorted(site.rglob("*"))
     ask = "import demo, sys; print(demo.leaf.said, demo.leaf.__cached__, demo.leaf.__file__)"
     ended = subprocess.run(
@@ -169,15 +135,15 @@ def _all(entry: Entry) -> bytes:
     ids=["syntax", "zero", "coding", "encoding", "nesting", "outside"],
 )
 def test_what_does_not_compile_is_skipped(source: bytes, tmp_path: Path) -> None:
-    entries = [_file(f"{_SITE}/bad.py", source), _file(f"{_SITE}/good.py")]
-    with Compiler([sys.executable], version=_VERSION) as compiler:
+    entries = [make_file(f"{SITE}/bad.py", source), make_file(f"{SITE}/good.py")]
+    with Compiler([sys.executable], version=VERSION) as compiler:
         made = compile_entries(entries, compiler, pack=tmp_path / "pack")
-    assert [entry.path for entry in made] == [f"{_SITE}/__pycache__/good.{_TAG}.pyc"]
+    assert [entry.path for entry in made] == [f"{SITE}/__pycache__/good.{TAG}.pyc"]
 
 
 @pytest.fixture
 def entries() -> list[Entry]:
-    return [_file(f"{_SITE}/m{n}.py", f"x = {n}\n".encode() * (n + 1)) for n in range(20)]
+    return [make_file(f"{SITE}/m{n}.py", f"x = {n}\n".encode() * (n + 1)) for n in range(20)]
 
 
 class _Refusing(Compiler):
@@ -190,25 +156,25 @@ class _Refusing(Compiler):
 def test_byte_code_is_made_once(entries: list[Entry], compiler: Compiler, tmp_path: Path) -> None:
     made = compile_entries(entries, compiler, pack=tmp_path / "pack")
     kept = compile_entries(
-        reversed(entries), _Refusing(["none"], version=_VERSION), pack=tmp_path / "pack"
+        reversed(entries), _Refusing(["none"], version=VERSION), pack=tmp_path / "pack"
     )
-    assert _contents(kept) == _contents(made)
+    assert contents_of(kept) == contents_of(made)
     assert len(made) == 20
     assert [entry.path for entry in kept] == sorted(entry.path for entry in kept)
-    assert all(entry.size == len(_read(entry)) for entry in kept)
+    assert all(entry.size == len(read_entry(entry)) for entry in kept)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["pack"]
 
 
 def test_packs_are_the_same_bytes(entries: list[Entry], tmp_path: Path) -> None:
     for name, order in (("a", 1), ("b", -1)):
-        with Compiler([sys.executable], version=_VERSION) as compiler:
+        with Compiler([sys.executable], version=VERSION) as compiler:
             compile_entries(entries[::order], compiler, pack=tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_nothing_is_made_where_there_is_nothing_to_compile(tmp_path: Path) -> None:
-    with Compiler(["/no/such/python"], version=_VERSION) as compiler:
-        assert compile_entries([_file("etc/passwd")], compiler, pack=tmp_path / "pack") == ()
+    with Compiler(["/no/such/python"], version=VERSION) as compiler:
+        assert compile_entries([make_file("etc/passwd")], compiler, pack=tmp_path / "pack") == ()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -218,7 +184,7 @@ def test_a_damaged_pack_is_made_again(
     damage: str, place: float, entries: list[Entry], compiler: Compiler, tmp_path: Path
 ) -> None:
     pack = tmp_path / "pack"
-    made = _contents(compile_entries(entries, compiler, pack=pack))
+    made = contents_of(compile_entries(entries, compiler, pack=pack))
     whole = pack.read_bytes()
     at = int(place * len(whole)) if isinstance(place, float) else place % len(whole)
     bad = {
@@ -227,7 +193,7 @@ def test_a_damaged_pack_is_made_again(
         "grow": whole[:at] + b"x" + whole[at:],
     }
     pack.write_bytes(bad[damage])
-    assert _contents(compile_entries(entries, compiler, pack=pack)) == made
+    assert contents_of(compile_entries(entries, compiler, pack=pack)) == made
     assert pack.read_bytes() == whole
 
 
@@ -257,16 +223,16 @@ def test_a_killed_compiler_is_an_error_and_leaves_nothing(tmp_path: Path) -> Non
             done.append(number)
             return body_of_bytes(b"x = [" + b"1, " * 3000 + b"]\n")()
 
-        path = f"{_SITE}/m{number:04}.py"
+        path = f"{SITE}/m{number:04}.py"
         return Entry(path=path, kind="file", size=9000, body=open_body)  # type: ignore[arg-type]
 
     with (
-        Compiler([sys.executable], version=_VERSION) as compiler,
+        Compiler([sys.executable], version=VERSION) as compiler,
         pytest.raises(ImageError, match=r"signal 9 at or soon after `/opt/env/.*\.py`") as caught,
     ):
         compile_entries([body(n) for n in range(900)], compiler, pack=tmp_path / "pack")
     assert caught.value.code == "bytecode.died"
     assert list(tmp_path.iterdir()) == []
     # The object is of use again, with another child.
-    with Compiler([sys.executable], version=_VERSION) as compiler:
+    with Compiler([sys.executable], version=VERSION) as compiler:
         assert compiler.compile("/a.py", b"") is not None

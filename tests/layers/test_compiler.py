@@ -6,17 +6,15 @@ import ast
 import importlib.util
 import marshal
 import os
-import platform
 import random
 import re
 import signal
 import subprocess
 import sys
-import sysconfig
 import textwrap
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import CodeType
@@ -26,44 +24,10 @@ import pytest
 
 from envbuild.errors import ImageError
 from envbuild.kit.process import stop_tools
-from envbuild.layers.archive import body_of_bytes
 from envbuild.layers.bytecode import Compiler
 from envbuild.layers.compiler import Interpreter, ask_interpreter, find_fault
-from envbuild.layers.entry import Entry
+from tests.layers.modules import VERSION
 from tests.rig.need import missing
-
-_VERSION = platform.python_version()
-_MINOR = ".".join(_VERSION.split(".")[:2])
-_TAG = f"cpython-{_MINOR.replace('.', '')}"
-_SITE = f"opt/env/lib/python{_MINOR}/site-packages"
-
-
-def _file(path: str, data: bytes = b"x = 1\n") -> Entry:
-    return Entry(path=path, kind="file", size=len(data), body=body_of_bytes(data))
-
-
-def _read(entry: Entry) -> bytes:
-    assert entry.body is not None
-    return b"".join(entry.body().data)
-
-
-def _contents(entries: Sequence[Entry]) -> dict[str, bytes]:
-    return {entry.path: _read(entry) for entry in entries}
-
-
-@pytest.fixture
-def compiler() -> Iterator[Compiler]:
-    with Compiler([sys.executable], version=_VERSION) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def library() -> dict[str, bytes]:
-    """Some hundred real modules: this Python's own, with what they hold of every syntax."""
-    folder = Path(sysconfig.get_path("stdlib"))
-    paths = [p for p in sorted(folder.rglob("*.py")) if "site-packages" not in p.parts]
-    chosen = [p for p in paths if p.stat().st_size < 60_000][::3]
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in chosen}
 
 
 def test_it_is_unchecked_and_says_where_the_source_is(compiler: Compiler) -> None:
@@ -99,7 +63,7 @@ def test_warnings_and_debugging_are_nobodys_affair(
         "PYTHONVERBOSE": "1", "LC_ALL": "C",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
-    with Compiler([sys.executable], version=_VERSION) as other:
+    with Compiler([sys.executable], version=VERSION) as other:
         assert other.compile("/a.py", source) == plain is not None
     assert capfd.readouterr() == ("", "")
 
@@ -111,7 +75,7 @@ def test_modules_beside_us_are_not_imported(
         (tmp_path / f"{name}.py").write_text("raise SystemExit(9)\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with Compiler([sys.executable], version=_VERSION) as compiler:
+    with Compiler([sys.executable], version=VERSION) as compiler:
         assert compiler.compile("/a.py", b"") is not None
 
 
@@ -122,11 +86,11 @@ def test_order_and_company_change_nothing(library: dict[str, bytes]) -> None:
     for seed in (1, 2):
         random.Random(seed).shuffle(names)
         files = [(f"/usr/lib/{name}", library[name]) for name in names]
-        with Compiler([sys.executable], version=_VERSION) as compiler:
+        with Compiler([sys.executable], version=VERSION) as compiler:
             made.append(dict(zip(names, compiler.compile_many(files), strict=True)))
     assert made[0] == made[1]
     for name in random.Random(3).sample(names, 25):
-        with Compiler([sys.executable], version=_VERSION) as compiler:
+        with Compiler([sys.executable], version=VERSION) as compiler:
             assert compiler.compile(f"/usr/lib/{name}", library[name]) == made[0][name], name
 
 
@@ -149,10 +113,10 @@ _TRICKS = {
 @pytest.mark.parametrize("trick", _TRICKS)
 def test_what_was_compiled_before_changes_nothing(trick: str) -> None:
     source = _TRICKS[trick].encode("latin-1" if "latin-1" in _TRICKS[trick] else "utf-8")
-    with Compiler([sys.executable], version=_VERSION) as compiler:
+    with Compiler([sys.executable], version=VERSION) as compiler:
         alone = compiler.compile("/a.py", source)
     others = [("/b.py", text.encode()) for text in _TRICKS.values()]
-    with Compiler([sys.executable], version=_VERSION) as compiler:
+    with Compiler([sys.executable], version=VERSION) as compiler:
         *_, among = compiler.compile_many([*others, *others, ("/a.py", source)])
     assert among == alone is not None
 
@@ -204,7 +168,7 @@ def test_sets_of_addresses_are_left_out_where_they_would_count(library: dict[str
 def test_another_version_is_refused(version: str) -> None:
     with (
         Compiler([sys.executable], version=version) as compiler,
-        pytest.raises(ImageError, match=re.escape(_VERSION)) as caught,
+        pytest.raises(ImageError, match=re.escape(VERSION)) as caught,
     ):
         compiler.compile("/a.py", b"")
     assert caught.value.code == "bytecode.interpreter"
@@ -245,7 +209,7 @@ def test_builds_that_write_other_bytes_are_told_apart(change: dict[str, Any], wh
     ],
 )
 def test_what_is_no_python_is_refused(argv: list[str], why: str) -> None:
-    with Compiler(argv, version=_VERSION) as compiler:
+    with Compiler(argv, version=VERSION) as compiler:
         with pytest.raises(ImageError, match=why) as caught:
             compiler.compile("/a.py", b"")
         assert caught.value.code == "bytecode.interpreter"
@@ -297,7 +261,7 @@ with Compiler([sys.executable], version=sys.argv[1]) as compiler:
 
 def _start_long_work(folder: Path) -> tuple[subprocess.Popen[str], int]:
     program = textwrap.dedent(_INTERRUPTED)
-    argv = [sys.executable, "-c", program, _VERSION, str(folder)]
+    argv = [sys.executable, "-c", program, VERSION, str(folder)]
     child = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert child.stdout is not None
     word, pid = child.stdout.readline().split()
@@ -347,7 +311,7 @@ holder = subprocess.Popen(["sleep", "60"], close_fds=False, stdout=subprocess.DE
 print(compiler._child._process.pid, holder.pid, flush=True)
 os._exit(0)
 """
-    argv = [sys.executable, "-c", program, _VERSION]
+    argv = [sys.executable, "-c", program, VERSION]
     ended = subprocess.run(argv, capture_output=True, text=True, check=True)
     pid, holder = map(int, ended.stdout.split())
     try:
@@ -369,7 +333,7 @@ def test_a_compiler_in_a_thread_is_ended_from_outside() -> None:
 
     def work() -> None:
         try:
-            with Compiler([sys.executable], version=_VERSION) as compiler:
+            with Compiler([sys.executable], version=VERSION) as compiler:
                 for _ in compiler.compile_many(files()):
                     pass
         except ImageError as error:

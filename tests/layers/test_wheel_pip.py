@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 import subprocess
 import sys
@@ -17,13 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from envbuild.kit.files import atomic_folder, exclusive
 from envbuild.layers.entry import Entry
 from envbuild.layers.order import plan_entries
 from envbuild.layers.wheel import read_wheel
 from envbuild.layers.write import write_layer
+from tests.layers.downloads import download_wheels
 from tests.layers.wheels import describe
-from tests.rig.need import missing
 
 pytestmark = pytest.mark.network
 
@@ -44,24 +42,7 @@ _MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
-    """The wheels, downloaded once for all of pytest-xdist's workers."""
-    base = tmp_path_factory.getbasetemp()
-    # pytest-xdist's workers have a folder each, below one that they share.
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    folder = shared / "wheels-of-layers"
-    with exclusive(shared / "wheels-of-layers.lock"):
-        if not folder.is_dir():
-            with atomic_folder(folder) as target:
-                _download(target)
-    return tuple(sorted(folder.glob("*.whl")))
-
-
-def _download(target: Path) -> None:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-    command += ["--only-binary=:all:", "--dest", str(target), *_WHEELS]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    if ended.returncode:
-        missing("the wheels of this test", f"pip must reach an index: {ended.stderr.strip()}")
+    return download_wheels(tmp_path_factory, "wheels-of-layers", _WHEELS)
 
 
 def _install(wheels: tuple[Path, ...], base: Path) -> Path:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,7 @@ import pytest
 from envbuild.errors import RegistryError
 from envbuild.oci.descriptor import OCI_MANIFEST, Descriptor
 from tests.oci.conftest import Open
+from tests.oci.fronts import Front
 from tests.rig.registry import FaultyRegistry, make_tls
 from tests.rig.scripted import Handler, cut, hang
 
@@ -71,56 +69,17 @@ def test_a_loopback_registry_with_tls_is_noticed(
             assert reach(f"127.0.0.1:{front.port}").find_manifest("a", "1") == FOUND
 
 
-class PlainOrTls:
+class PlainOrTls(Front):
     """Passes TLS on to a port, and tells plain http off, as Go's servers and nginx do."""
 
-    def __init__(self, target: int) -> None:
-        self._target = target
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._ends: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
-        self.port = self._listener.getsockname()[1]
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[PlainOrTls]:
-        self._start(self._serve)
-        try:
-            yield self
-        finally:
-            for end in (self._listener, *self._ends):
-                with contextlib.suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
-            for thread in self._threads:
-                thread.join(10)
-            for end in (self._listener, *self._ends):
-                end.close()
-
-    def _start(self, target: Callable[..., None], *args: object) -> None:
-        thread = threading.Thread(target=target, args=args, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _serve(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                self._ends.append(client)
-                first = client.recv(65536)
-                if first[:1] == b"\x16":
-                    back = socket.create_connection(("127.0.0.1", self._target))
-                    self._ends.append(back)
-                    back.sendall(first)
-                    self._start(self._copy, client, back)
-                    self._start(self._copy, back, client)
-                else:
-                    text = b"Client sent an HTTP request to an HTTPS server.\n"
-                    client.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n" + text)
-                    client.shutdown(socket.SHUT_RDWR)
-
-    def _copy(self, source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                target.sendall(data)
+    def serve(self, client: socket.socket) -> None:
+        first = client.recv(65536)
+        if first[:1] == b"\x16":
+            self.connect(client, first)
+        else:
+            text = b"Client sent an HTTP request to an HTTPS server.\n"
+            client.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n" + text)
+            client.shutdown(socket.SHUT_RDWR)
 
 
 def test_a_plain_registry_that_drops_a_connection_stays_plain(

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import socket
 import ssl
-import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,7 @@ import pytest
 from envbuild.errors import RegistryError
 from envbuild.oci.descriptor import OCI_MANIFEST
 from tests.oci.conftest import Open
+from tests.oci.fronts import Front
 from tests.rig.registry import FaultyRegistry, make_tls
 from tests.rig.scripted import Handler, answer, cut
 
@@ -24,65 +22,29 @@ BODY = b'{"schemaVersion":2,"config":{},"layers":[]}'
 DIGEST = "sha256:" + hashlib.sha256(BODY).hexdigest()
 
 
-class ConnectProxy:
+class ConnectProxy(Front):
     """A proxy that connects everything to one port, and remembers what it was asked."""
 
     def __init__(self, target: int, tls: ssl.SSLContext | None = None) -> None:
-        self._target = target
+        super().__init__(target)
         self._tls = tls
-        self._ends: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
         self.heads: list[str] = []
         self.status = "200 OK"
-        port = self._listener.getsockname()[1]
-        self.url = f"{'https' if tls else 'http'}://me:p%40ss@127.0.0.1:{port}"
+        self.url = f"{'https' if tls else 'http'}://me:p%40ss@127.0.0.1:{self.port}"
 
-    @contextlib.contextmanager
-    def running(self) -> Iterator[ConnectProxy]:
-        self._start(self._serve)
-        try:
-            yield self
-        finally:
-            for end in (self._listener, *self._ends):
-                with contextlib.suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
-            for thread in self._threads:
-                thread.join(10)
-            for end in (self._listener, *self._ends):
-                end.close()
+    def wrap(self, client: socket.socket) -> socket.socket:
+        return self._tls.wrap_socket(client, server_side=True) if self._tls else client
 
-    def _start(self, target: Callable[..., None], *args: object) -> None:
-        thread = threading.Thread(target=target, args=args, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _serve(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                if self._tls is not None:
-                    client = self._tls.wrap_socket(client, server_side=True)
-                self._ends.append(client)
-                head = b""
-                while b"\r\n\r\n" not in head:
-                    head += client.recv(1)
-                self.heads.append(head.decode())
-                client.sendall(f"HTTP/1.1 {self.status}\r\n\r\n".encode())
-                if not self.status.startswith("200"):
-                    client.close()
-                    continue
-                back = socket.create_connection(("127.0.0.1", self._target))
-                self._ends.append(back)
-                self._start(self._copy, client, back)
-                self._start(self._copy, back, client)
-
-    def _copy(self, source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                target.sendall(data)
-        with contextlib.suppress(OSError):
-            target.shutdown(socket.SHUT_WR)
+    def serve(self, client: socket.socket) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += client.recv(1)
+        self.heads.append(head.decode())
+        client.sendall(f"HTTP/1.1 {self.status}\r\n\r\n".encode())
+        if self.status.startswith("200"):
+            self.connect(client)
+        else:
+            client.close()
 
 
 @pytest.fixture
