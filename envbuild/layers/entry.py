@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Body", "Entry", "Piece"]
+__all__ = ["Body", "Entry", "Kind", "Piece"]
+
+Kind = Literal["file", "directory", "symlink", "hardlink"]
+"""What stands at a path."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +45,7 @@ class Entry:
     """
 
     path: str
-    kind: Literal["file", "directory", "symlink", "hardlink"]
+    kind: Kind
     mode: int = 0o644
     size: int = 0
     link: str = ""

@@ -30,8 +30,17 @@ def install_with_pip(
     home = folder / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
     root = folder / "theirs"
-    command = [sys.executable, "-m", "pip", "--python", home, "install", "--quiet", "--no-compile"]
-    command += ["--no-index", "--no-warn-script-location", "--root", root, *wheels]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(home),
+        "install",
+        "--quiet",
+        "--no-compile",
+    ]
+    command += ["--no-index", "--no-warn-script-location", "--root", str(root), *map(str, wheels)]
     command += [] if with_needs else ["--no-deps"]
     run(command, PIP_CONFIG_FILE=os.devnull, PIP_DISABLE_PIP_VERSION_CHECK="1")
     return home, root

@@ -13,13 +13,14 @@ import signal
 import sys
 import tempfile
 import traceback
+from typing import NoReturn
 
 _SECONDS = 300
 _AT_A_TIME = 8
 """Modules that share a process, for most of them import the same big ones."""
 
 
-def _attempt(names):
+def _attempt(names: list[str]) -> str:
     """Import `names` in a child; return "" or the last thing that it said."""
     with tempfile.TemporaryFile() as said:
         child = os.fork()
@@ -36,7 +37,7 @@ def _attempt(names):
         return f"{os.waitstatus_to_exitcode(status)}: {lines[-1].strip()}"
 
 
-def _import(names):
+def _import(names: list[str]) -> NoReturn:
     try:
         for name in names:
             importlib.import_module(name)
@@ -47,14 +48,14 @@ def _import(names):
     os._exit(0)
 
 
-def _import_group(names):
+def _import_group(names: list[str]) -> dict[str, str]:
     """Return what those of `names` said that can't be imported, each by itself."""
     if not _attempt(names):
         return {}
     return {name: said for name in names if (said := _attempt([name]))}
 
 
-def main():
+def main() -> None:
     names = json.loads(pathlib.Path(sys.argv[1]).read_text())
     groups = [names[i : i + _AT_A_TIME] for i in range(0, len(names), _AT_A_TIME)]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:

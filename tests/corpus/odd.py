@@ -82,7 +82,7 @@ class _Pipe(io.BytesIO):
     def seek(self, *args: object) -> int:
         raise io.UnsupportedOperation
 
-    tell = seek  # type: ignore[assignment]
+    tell = seek
 
 
 def _make_zip(odd: OddWheel, files: Mapping[str, bytes]) -> bytes:

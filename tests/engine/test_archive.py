@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,7 @@ NAME = st.text(
 def test_rendered_files_come_back(files: dict[str, bytes]) -> None:
     uploads = [Upload(path="/f", mode=0o755)]
     for name, data in files.items():
-        uploads.append(
-            Upload(path=f"/f/{name}", size=len(data), read=lambda data=data: iter((data,)))
-        )
+        uploads.append(Upload(path=f"/f/{name}", size=len(data), read=partial(iter, (data,))))
     raw = b"".join(render_tar(uploads, uid=7, gid=8))
     with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
         members = tar.getmembers()

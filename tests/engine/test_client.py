@@ -194,7 +194,7 @@ def test_engine_that_is_ill_is_not_taken(
 def test_socket_that_may_not_be_opened_is_told_apart(
     alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert docker.DockerClient  # imported while this user may still read it
+    assert docker.DockerClient is not None  # imported while this user may still read it
     with _daemon(tmp_path / "x.sock", {"ApiVersion": "1.41"}) as address:
         path = tmp_path / "x.sock"
         path.chmod(0)

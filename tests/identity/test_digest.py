@@ -240,7 +240,7 @@ def test_text_moved_from_one_field_to_another_changes_the_digest(
 def test_order_does_not_count(recipe: Recipe, random: Any) -> None:
     mixed = list(recipe.artifacts)
     random.shuffle(mixed)
-    labels = dict(reversed(recipe.settings.labels.items()))
+    labels = dict(reversed(list(recipe.settings.labels.items())))
     other = replace(
         recipe, artifacts=tuple(mixed), settings=replace(recipe.settings, labels=labels)
     )

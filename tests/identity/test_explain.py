@@ -125,8 +125,13 @@ def test_another_version_of_the_identity_is_the_only_answer() -> None:
 
 
 def test_packages_are_explained_one_by_one() -> None:
-    old = [conda("numpy", "2.1", "h0"), conda("mkl", "1"), wheel("rich", "13"), debian("git")]
-    new = [
+    old: list[Artifact] = [
+        conda("numpy", "2.1", "h0"),
+        conda("mkl", "1"),
+        wheel("rich", "13"),
+        debian("git"),
+    ]
+    new: list[Artifact] = [
         conda("numpy", "2.2", "h5"),
         conda("blas", "1", "h3"),
         wheel("rich", "14"),
@@ -141,8 +146,8 @@ def test_packages_are_explained_one_by_one() -> None:
 
 
 def test_another_build_or_content_of_one_version_is_told_apart() -> None:
-    old = [conda("numpy", "2.1", "h0"), wheel("rich", "13")]
-    new = [conda("numpy", "2.1", "h1"), wheel("rich", "13", sha256=sha("rebuilt"))]
+    old: list[Artifact] = [conda("numpy", "2.1", "h0"), wheel("rich", "13")]
+    new: list[Artifact] = [conda("numpy", "2.1", "h1"), wheel("rich", "13", sha256=sha("rebuilt"))]
     assert _packages(old, new) == [
         ("numpy (conda)", "other build", "2.1 h0", "2.1 h1"),
         (

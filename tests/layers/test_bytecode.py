@@ -186,7 +186,7 @@ def test_a_damaged_pack_is_made_again(
     pack = tmp_path / "pack"
     made = contents_of(compile_entries(entries, compiler, pack=pack))
     whole = pack.read_bytes()
-    at = int(place * len(whole)) if isinstance(place, float) else place % len(whole)
+    at = int(place * len(whole)) if 0 < place < 1 else int(place) % len(whole)
     bad = {
         "cut": whole[:at],
         "flip": whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :],

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envbuild.errors import ImageError
-from envbuild.layers.entry import Entry
+from envbuild.layers.entry import Entry, Kind
 from envbuild.layers.tar import END, padding, render_header
 
 _NAMES = st.text(
     st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="/"), min_size=1, max_size=90
 ).filter(lambda name: name not in {".", ".."})
 _PATHS = st.lists(_NAMES, min_size=1, max_size=6).map("/".join)
-_KINDS = st.sampled_from(["file", "directory", "symlink", "hardlink"])
+_KINDS: st.SearchStrategy[Kind] = st.sampled_from(["file", "directory", "symlink", "hardlink"])
 
 
 @st.composite

@@ -195,7 +195,7 @@ class _Pipe(io.BytesIO):
     def seek(self, *args: object) -> int:
         raise io.UnsupportedOperation
 
-    tell = seek  # type: ignore[assignment]
+    tell = seek
 
 
 def test_folders_and_data_descriptors_and_zip64_are_fine(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,8 @@ def _lock(*artifacts: Artifact, platform: str = "linux-64") -> PlatformLock:
     lock = replace(EMPTY, platform=platform)
     for artifact in artifacts:
         field = kinds[type(artifact).__name__]
-        lock = replace(lock, **{field: (*getattr(lock, field), artifact)})
+        more: dict[str, Any] = {field: (*getattr(lock, field), artifact)}
+        lock = replace(lock, **more)
     return lock
 
 

@@ -51,7 +51,7 @@ def _backwards(lock: Lock) -> Lock:
     """Return the same lock with every list and table in reverse order."""
 
     def table(mapping: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(reversed(mapping.items()))
+        return dict(reversed(list(mapping.items())))
 
     platforms = {
         key: replace(
@@ -185,7 +185,7 @@ def test_the_form_of_the_toml_does_not_matter() -> None:
 def test_every_edit_by_hand_is_found(path: tuple[str | int, ...], edit: str, value: object) -> None:
     table = tomli.loads(_text(_EXAMPLE))
     *parents, last = path
-    place = table
+    place: Any = table
     for key in parents:
         place = place[key]
     if edit == "drop":
@@ -231,7 +231,7 @@ def test_two_locks_mixed_by_a_merge_are_refused() -> None:
 
 
 @given(artifacts, st.sampled_from(["..", ".", "", "a/../b", "a\0b", "/"]))
-def test_a_file_name_can_not_leave_the_cache(artifact: object, name: str) -> None:
+def test_a_file_name_can_not_leave_the_cache(artifact: Any, name: str) -> None:
     field = {"CondaPackage": "url", "Wheel": "filename", "DebianPackage": "path"}[
         type(artifact).__name__
     ]
@@ -240,6 +240,7 @@ def test_a_file_name_can_not_leave_the_cache(artifact: object, name: str) -> Non
         value = "https://pkgs.example.com/.."
     part = make_platform(conda=(), wheels=(), debian=())
     kind = {"url": "conda", "filename": "wheels", "path": "debian"}[field]
-    part = replace(part, **{kind: (replace(artifact, **{field: value}),)})
+    changed: dict[str, Any] = {kind: (replace(artifact, **{field: value}),)}
+    part = replace(part, **changed)
     error = _refusal(_text(make_lock(platforms={"linux-64": part})))
     assert f"`platforms.linux-64.{kind}[0].{field}`" in error.message

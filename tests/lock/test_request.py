@@ -103,7 +103,7 @@ def _leaves(kind: type, *, whole: frozenset[str] = frozenset({"train", "smoke"})
     for field in fields(kind):
         inner = hints[field.name]
         options = get_args(inner) if get_origin(inner) in (Union, UnionType) else (inner,)
-        tables = [option for option in options if is_dataclass(option)]
+        tables = [option for option in options if isinstance(option, type) and is_dataclass(option)]
         if tables and field.name not in whole:
             yield from (f"{field.name}.{leaf}" for leaf in _leaves(tables[0]))
         else:

@@ -125,7 +125,7 @@ def test_a_registry_without_head_is_asked_with_get(
 def test_a_head_that_tells_too_little_is_followed_by_a_get(
     server: FaultyRegistry, reach: Open, headers: dict[str, str]
 ) -> None:
-    server.script("HEAD", "/manifests/", answer(200, **headers))
+    server.script("HEAD", "/manifests/", answer(200, b"", **headers))
     assert reach(server.host).find_manifest("a", "1") == FOUND
 
 

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
@@ -59,11 +60,11 @@ def ask(session: Session, code: str, *, answer: str | None = None) -> str:
     """Execute `code`; return the `repr` of its last expression. `answer` is typed when asked."""
     said = io.StringIO()
 
-    def hear(message: dict[str, dict[str, dict[str, str]]]) -> None:
+    def hear(message: dict[str, Any]) -> None:
         content = message["content"]
-        if message["header"]["msg_type"] == "execute_result":  # type: ignore[comparison-overlap]
+        if message["header"]["msg_type"] == "execute_result":
             said.write(content["data"]["text/plain"])
-        elif message["header"]["msg_type"] == "error":  # type: ignore[comparison-overlap]
+        elif message["header"]["msg_type"] == "error":
             said.write(str(content))
 
     session.client.execute_interactive(

@@ -147,7 +147,7 @@ _hashes = st.integers(0, 2**256 - 1).map(lambda number: f"{number:064x}")
 _digests = _hashes.map(lambda text: f"sha256:{text}")
 _sizes = st.integers(0, 2**40)
 _names = st.text(
-    st.characters(exclude_characters="/\0", exclude_categories=("Cs",)), min_size=1, max_size=10
+    st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=10
 ).filter(lambda text: text not in {".", ".."})
 
 conda_packages = st.builds(

@@ -54,7 +54,7 @@ def _containers(engine: Engine, folder: Path) -> list[str]:
         all=True, ignore_removed=True, filters={"label": RUN_LABEL}
     )
     return [
-        c.name
+        str(c.name)
         for c in found
         if any(mount["Source"].startswith(f"{folder}/") for mount in c.attrs["Mounts"])
     ]

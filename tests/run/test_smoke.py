@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import docker
@@ -373,7 +374,7 @@ def test_model_of_the_latest_run_is_taken(tmp_path: Path) -> None:
         folder.find_place("outputs").mkdir()
         folder.find_place("outputs/model.pkl").write_text(status)
         record = create_record(run_id, environment="lab", target="docker", command=())
-        folder.write(_with_status(record, status))
+        folder.write(replace(record, status=status))
         folders.append(folder)
     assert _plan(tmp_path, "outputs/model.pkl") == {
         "model.pkl": folders[0].find_place("outputs/model.pkl")
@@ -381,12 +382,6 @@ def test_model_of_the_latest_run_is_taken(tmp_path: Path) -> None:
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs/model.pkl").write_text("own")
     assert _plan(tmp_path, "outputs/model.pkl") == {"model.pkl": tmp_path / "outputs/model.pkl"}
-
-
-def _with_status(record: object, status: str) -> object:
-    import dataclasses
-
-    return dataclasses.replace(record, status=status)  # type: ignore[type-var]
 
 
 def test_missing_model_says_how_to_make_it(tmp_path: Path) -> None:

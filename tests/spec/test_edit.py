@@ -261,7 +261,7 @@ def check_spec(before: str, after: str, manager: Manager) -> None:
         return
     requirement = PLACED[manager]
     conda = old.conda or Conda()
-    expected = {
+    expected: dict[Manager, dict[str, Any]] = {
         "conda": {"conda": replace(conda, dependencies=(*conda.dependencies, requirement))},
         "pip": {"pip": replace(old.pip, dependencies=(*old.pip.dependencies, requirement))},
         "system": {"system": replace(old.system, packages=(*old.system.packages, requirement))},

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envbuild.spec.keys import parse_key
+from envbuild.spec.keys import KeyPath, parse_key
 from envbuild.spec.lines import find_lines
 
 TEXT = '''\
@@ -69,7 +69,9 @@ def test_value_has_the_line_on_which_it_begins(key: str, line: int | None) -> No
 
 @given(st.lists(st.sampled_from(["", "# x", "[t{}]", "k{} = 1", 'k{} = [\n"a",\n]']), max_size=20))
 def test_lines_agree_with_the_text(pieces: list[str]) -> None:
-    text, expected, table = "", {}, ()
+    text = ""
+    expected: dict[KeyPath, int] = {}
+    table: KeyPath = ()
     for n, piece in enumerate(pieces):
         line = text.count("\n") + 1
         if piece.startswith("["):

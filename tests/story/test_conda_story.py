@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -96,7 +95,7 @@ HTTPServer(("0.0.0.0", 8000), Handler).serve_forever()
 @pytest.fixture
 def conda_project(
     project: Project, conda_channel: CondaChannel, registry: RunningRegistry
-) -> Iterator[Project]:
+) -> Project:
     """The repository of this story, its channel and registry on loopback."""
     project.configure(
         repository=f"{registry.host}/story",

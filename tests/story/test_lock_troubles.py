@@ -54,7 +54,12 @@ def test_a_stop_in_the_middle_of_a_solve_changes_nothing(
 ) -> None:
     before = image_project.snapshot()
     asked, go_on = threading.Event(), threading.Event()
-    pip_index.watch = lambda: (asked.set(), go_on.wait(60))
+
+    def hold() -> None:
+        asked.set()
+        go_on.wait(60)
+
+    pip_index.watch = hold
     try:
         run = _start(image_project, "demo", "--upgrade")
         assert asked.wait(100)

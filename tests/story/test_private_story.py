@@ -257,6 +257,6 @@ def test_no_secret_gets_into_an_engine(
         assert company.planted.search_text(facts, f"the engine's image {image.id}") == []
     for image in engine.client.images.list():
         if image.id not in before:
-            engine.client.images.remove(image.id, force=True)
+            image.remove(force=True)
     storage = company.registry.ca.parent / "storage"
     assert company.search(tmp_path, storage) == []
