@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import stat
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +18,9 @@ NEVER: Final = frozenset({".git", ".envbuild"})
 """Names left out at every depth: the repository itself, and what envbuild writes."""
 USUALLY_NOT: Final = NEVER | {".venv", "__pycache__", "node_modules", ".nox"}
 """Names left out where no git says what is ignored."""
+
+_CLOSED: Final = re.compile(rb"^warning: could not open directory '(.+?)/?': ", re.MULTILINE)
+"""What git says of a folder that it passes over, and then succeeds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,11 +45,14 @@ def list_files(folder: Path) -> Listing:
 
     Inside of a git repository: what git tracks and what it doesn't ignore, as
     `git ls-files --cached --others --exclude-standard` says. Else: everything but `.venv`,
-    `__pycache__`, `node_modules` and `.nox`. Never `.git` and `.envbuild`.
+    `__pycache__`, `node_modules` and `.nox`. Never `.git` and `.envbuild`. Raises `OSError`, with
+    the name, for a folder that can't be read: what is in it would be left out unnoticed.
     """
     answer = _run_git(folder, "ls-files", "--cached", "--others", "--exclude-standard", "-z")
     if answer is None or answer.returncode != 0:
         return Listing(paths=tuple(sorted(_walk(folder, ""))), git=False, note=_explain(answer))
+    if closed := _CLOSED.search(answer.stderr):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fsdecode(closed[1]))
     names = {os.fsdecode(name) for name in answer.stdout.split(b"\0") if name}
     paths = {path for name in names for path in _expand(folder, name)}
     return Listing(paths=tuple(sorted(paths)), git=True)
@@ -62,14 +71,18 @@ def _explain(answer: subprocess.CompletedProcess[bytes] | None) -> str | None:
 
 def _expand(folder: Path, name: str) -> Iterator[str]:
     """Yield the path itself, or the files of a repository within the repository."""
-    path = folder / name
     clean = name.rstrip("/")
+    path = folder / clean
     if NEVER.intersection(PurePosixPath(clean).parts):
         return
-    if path.is_dir() and not (folder / clean).is_symlink():
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return  # git still has it
+    if stat.S_ISDIR(mode):
         inner = list_files(path).paths if (path / ".git").exists() else _walk(path, "")
         yield from (f"{clean}/{item}" for item in inner)
-    elif os.path.lexists(path):
+    else:
         yield clean
 
 

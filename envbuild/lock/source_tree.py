@@ -6,14 +6,15 @@ build with nothing new hashes the tree's files and does no more.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from envbuild.errors import LockError
+from envbuild.kit.canonical import digest_json
 from envbuild.kit.listing import list_files
+from envbuild.kit.tree import digest_tree, read_tree
 from envbuild.lock.build_room import Hook
 from envbuild.lock.built import Built, Order, build_once
 from envbuild.lock.model import PlatformLock, Wheel
@@ -89,7 +90,7 @@ def build_tree(
     paths = list_files(folder).paths
     if editable:
         # Edits count without a build, apart from those of what says which packages there are.
-        digest = _digest_files(folder, [p for p in paths if p in _BUILD_FILES])
+        digest = _digest_files(folder, (p for p in paths if p in _BUILD_FILES))
         folders = sorted({str(PurePosixPath(p).parent) for p in paths if p.endswith(".py")})
         identity = ("editable", str(folder.resolve()), digest, *folders)
         order = Order(
@@ -110,19 +111,10 @@ def build_tree(
 
 
 def _digest_files(folder: Path, paths: Iterable[str]) -> str:
-    text = hashlib.sha256(b"envbuild-tree 1\n")
-    for path in paths:
-        place = folder / path
-        if place.is_symlink():
-            kind, digest = "l", hashlib.sha256(str(place.readlink()).encode()).hexdigest()
-        elif place.is_file():
-            with place.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            kind = "x" if place.stat().st_mode & 0o100 else "f"
-        else:
-            continue
-        text.update(f"{kind} {digest} ".encode() + path.encode("utf-8", "surrogateescape") + b"\0")
-    return f"sha256:{text.hexdigest()}"
+    """Return a digest of the files, and of what the copy has besides: links that lead out."""
+    files, strays = read_tree(folder, paths)
+    digest = digest_tree(files, head="envbuild-tree 1")
+    return digest_json([digest, [[stray.path, stray.why] for stray in strays]])
 
 
 def _copy(folder: Path, paths: Iterable[str], work: Path) -> None:

@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 
 from envbuild.errors import RunError
 from envbuild.run.snapshot import copy_snapshot, plan_uploads, take_snapshot
+from tests.rig.nobody import as_nobody, open_folder
+
+__all__ = ["open_folder"]
 
 
 def _write(folder: Path, files: dict[str, str]) -> Path:
@@ -276,3 +279,21 @@ def test_uploads_name_parents_before_what_is_in_them(source: Path) -> None:
     assert seen[0] == "/w"
     assert "/w/x/y/z/file" in seen
     assert len(seen) == len(set(seen))
+
+
+@pytest.mark.parametrize("git", [True, False], ids=["git", "no git"])
+@pytest.mark.parametrize("closed", ["lib", "lib/a.py"])
+def test_what_this_user_may_not_read_is_not_left_out(
+    open_folder: Path, closed: str, git: bool
+) -> None:
+    _write(open_folder, {"train.py": "print(1)", "lib/a.py": "a = 1"})
+    if git:
+        assert as_nobody(lambda: _git(open_folder, "init", "-q")) is None
+    (open_folder / closed).chmod(0)
+    error = as_nobody(lambda: take_snapshot(open_folder))
+    assert isinstance(error, RunError)
+    assert error.code == "run.unreadable"
+    assert closed in error.message
+    if git:
+        _write(open_folder, {".gitignore": "lib\n"})
+        assert as_nobody(lambda: len(take_snapshot(open_folder).files)) == 2
