@@ -19,6 +19,7 @@ from envbuild.lock.pip_pins import Pin, parse_pins, render_requirements
 from envbuild.lock.pip_tools import resolve_with_pip_tools, why_not_pip_tools
 from envbuild.lock.pip_uv import Listing, find_reasons, list_pinned, resolve_with_uv
 from envbuild.lock.provenance import Shop
+from envbuild.lock.sharing import NAMELESS, Sharing, make_key
 from envbuild.lock.source import Gathering, Piece, gather
 from envbuild.lock.upgrade import Upgrade
 from envbuild.lock.wheel_choice import MACOS
@@ -58,6 +59,7 @@ def resolve_pip(
     progress: Progress,
     task: str,
     root: Path,
+    sharing: Sharing,
     old: PlatformLock | None = None,
 ) -> PipSolution:
     """Resolve `spec.pip` for one platform into pins and the one wheel of each.
@@ -66,44 +68,110 @@ def resolve_pip(
     `constraints` the distributions that conda brings: they bind, and are not in the result.
     `previous` is the earlier requirements file and `old` the platform's earlier lock, whose pins
     stay as far as `upgrade` lets them. `work` is a folder for this call alone, `task` the
-    environment's name, `root` the repository that has its wheels and source trees.
+    environment's name, `root` the repository that has its wheels and source trees. `sharing` has
+    what was asked alike before.
 
     Raises `LockError`: `lock.unsatisfiable`, `lock.no-wheel`, `lock.no-hash`, `lock.index`, and
     `pip.*` where something is built or taken from the repository; and `ToolError` for a tool that
     fails in another way, its output kept below `cache.logs`.
     """
+    asked = _reduce_spec(spec, python)
+    elsewhere = _find_elsewhere(old)
     forgotten = frozenset(map(normalise_name, upgrade.packages))
     pins = () if previous is None else parse_pins(previous.decode("utf-8", "replace"))
-    kept = () if upgrade.everything else (*pins, *_find_built(old))
+    kept = () if upgrade.everything else (*pins, *_find_built(elsewhere))
     job = PipJob(
-        task=task,
-        requirements=spec.pip.dependencies,
+        task=NAMELESS,
+        requirements=asked.pip.dependencies,
         platform=platform,
         python=python,
         glibc=glibc,
         macos=(spec.conda and spec.conda.virtual_packages.osx) or MACOS,
         constraints=constraints,
-        kept=tuple(p for p in kept if p.name not in forgotten),
-        upgrade=replace(upgrade, packages=forgotten),
-        indexes=find_indexes(spec, logs=cache.logs),
+        kept=tuple(replace(p, via=()) for p in kept if p.name not in forgotten),
+        upgrade=Upgrade(everything=upgrade.everything, packages=forgotten),
+        indexes=find_indexes(asked, logs=cache.logs),
         work=work,
         logs=cache.logs,
         progress=progress,
-        limits=spec.pip.constraints,
-        overrides=spec.pip.overrides,
-        before=find_cutoff(spec),
-        allowed=frozenset(map(normalise_name, spec.pip.build_from_source)),
+        limits=asked.pip.constraints,
+        overrides=asked.pip.overrides,
+        before=find_cutoff(asked),
+        allowed=frozenset(map(normalise_name, asked.pip.build_from_source)),
     )
-    shop = Shop(spec=spec, minor=job.minor, cache=cache, progress=progress, task=task)
-    gathering = Gathering(job=job, shop=shop, root=root, old=old)
+
+    def answer(relay: Progress) -> _Answer:
+        shop = Shop(spec=asked, minor=job.minor, cache=cache, progress=relay, task=NAMELESS)
+        own = replace(job, progress=relay)
+        return _answer(Gathering(job=own, shop=shop, root=root, old=elsewhere))
+
+    progress.update(task, f"resolving Python packages for {platform.subdir}")
+    key = make_key("pip", job.parts, asked, elsewhere)
+    found = sharing.solve(key, answer, task=task, progress=progress)
+    return PipSolution(
+        text=render_requirements(found.pins, task=task, platform=platform.subdir),
+        wheels=found.wheels,
+        tools=found.tools,
+        sources=found.sources,
+        trees=found.trees,
+        build=found.build,
+    )
+
+
+def _reduce_spec(spec: EnvSpec, python: str) -> EnvSpec:
+    """Return all that pip's packages depend on of `spec`, in one order: no name, no image."""
+    pip = spec.pip
+    return EnvSpec(
+        python=f"{'.'.join(python.split('.')[:2])}.*",
+        exclude_newer=spec.exclude_newer,
+        pip=replace(
+            pip,
+            dependencies=tuple(sorted(pip.dependencies)),
+            constraints=tuple(sorted(pip.constraints)),
+            overrides=tuple(sorted(pip.overrides)),
+            build_from_source=tuple(sorted(pip.build_from_source)),
+            local=tuple(sorted(pip.local)),
+            without=(),
+        ),
+    )
+
+
+def _find_elsewhere(old: PlatformLock | None) -> PlatformLock | None:
+    """Return of an earlier lock what has to do with wheels that no index has; None for nothing."""
+    if old is None or not (old.sources or old.trees or old.build):
+        return None
+    known = {source.wheel for source in old.sources}
+    return PlatformLock(
+        platform=old.platform, python="", glibc="", sources=old.sources, trees=old.trees,
+        build=old.build, wheels=tuple(wheel for wheel in old.wheels if wheel.sha256 in known),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Answer:
+    """What a request comes to, whichever environment it is from; the rest is as in `PipSolution`.
+
+    `pins` are the lines of the requirements file.
+    """
+
+    pins: tuple[Pin, ...]
+    wheels: tuple[Wheel, ...]
+    tools: Mapping[str, str]
+    sources: tuple[Source, ...]
+    trees: tuple[LocalTree, ...]
+    build: tuple[Wheel, ...]
+
+
+def _answer(gathering: Gathering) -> _Answer:
+    """Resolve a request, and build what it takes."""
+    resolver = gathering.shop.spec.pip.resolver
     job, pieces = gather(gathering)
     write_job(job)
     _warn_of_extras(job)
-    progress.update(task, f"resolving Python packages for {platform.subdir}")
     offered = _offer_sources(job)
     built: dict[tuple[str, str], Piece] = {}
     while True:
-        listing, tools = _resolve(job, spec.pip.resolver)
+        listing, tools = _resolve(job, resolver)
         # What a source needs is known once it is built, and may change the answer.
         todo = [
             (name, version) for name, version in listing.versions.items()
@@ -142,7 +210,7 @@ def _offer_sources(job: PipJob) -> frozenset[str]:
 
 def _conclude(
     job: PipJob, listing: Listing, tools: Iterable[str], pieces: Iterable[Piece]
-) -> PipSolution:
+) -> _Answer:
     """Put what the indexes have and what comes from elsewhere together."""
     elsewhere = sorted(pieces, key=lambda piece: piece.name)
     wheels = choose_wheels(job, listing)
@@ -157,8 +225,8 @@ def _conclude(
     ]
     wheels += [piece.contents.wheel for piece in elsewhere if piece.source]
     build = {wheel.sha256: wheel for piece in elsewhere for wheel in piece.requires}
-    return PipSolution(
-        text=render_requirements(pins, task=job.task, platform=job.platform.subdir),
+    return _Answer(
+        pins=tuple(pins),
         wheels=tuple(sorted(wheels, key=lambda wheel: wheel.name)),
         tools=_find_versions(tools),
         sources=tuple(piece.source for piece in elsewhere if piece.source),

@@ -7,7 +7,7 @@ import hashlib
 import re
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Final
 
@@ -54,6 +54,12 @@ class PipJob:
     before: str = ""
     fixed: Mapping[str, str] = field(default_factory=dict)
     allowed: frozenset[str] = frozenset()
+
+    @property
+    def parts(self) -> Mapping[str, object]:
+        """All that an answer depends on, by field: where and for whom is left out."""
+        own = {"task", "work", "logs", "progress"}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in own}
 
     @property
     def minor(self) -> str:

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 
 from envbuild.errors import LockError
 from envbuild.lock.changes import CHANGE_COLUMNS, Change, render_changes
+from envbuild.lock.sharing import Sharing
 from envbuild.lock.upgrade import Upgrade
 from envbuild.sessions.check import add_files
 from envbuild.sessions.context import Context, make_parser
@@ -65,8 +66,10 @@ def run(context: Context) -> None:
         upgrades = dict.fromkeys(names, upgrade)
         if upgrade.packages and not arguments.names:
             upgrades = _share_out(context, names, upgrade)
+        sharing = Sharing()
         moved = run_many(
-            names, lambda name: lock_one(context, name, upgrades[name], progress),
+            names,
+            lambda name: lock_one(context, name, upgrades[name], progress, sharing=sharing),
             progress=progress, tell=lambda done: tell_changes(context, done),
         )  # fmt: skip
     if arguments.markdown:

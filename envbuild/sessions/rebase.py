@@ -7,6 +7,7 @@ from dataclasses import replace
 from envbuild.kit.progress import Progress
 from envbuild.lock.changes import Change
 from envbuild.lock.freshness import check_not_stale
+from envbuild.lock.sharing import Sharing
 from envbuild.lock.upgrade import Upgrade
 from envbuild.sessions import build
 from envbuild.sessions.context import Context, make_parser
@@ -31,8 +32,9 @@ def run(context: Context) -> None:
     arguments = parser.parse_args(context.arguments)
     names = context.select(arguments.names)
     with show_progress() as progress:
+        sharing = Sharing()
         moved = run_many(
-            names, lambda name: _refresh(context, name, progress), progress=progress,
+            names, lambda name: _refresh(context, name, progress, sharing), progress=progress,
             tell=lambda done: tell_changes(context, done),
         )  # fmt: skip
     if not arguments.json:
@@ -45,7 +47,9 @@ def run(context: Context) -> None:
         context.answer.document = {"changes": changes, "images": context.answer.document}
 
 
-def _refresh(context: Context, name: str, progress: Progress) -> tuple[Change, ...]:
+def _refresh(
+    context: Context, name: str, progress: Progress, sharing: Sharing
+) -> tuple[Change, ...]:
     """Lock the base anew; a lock that is stale for other reasons is not touched."""
     lock = context.load_lock(name)
     spec = context.load(name)
@@ -55,4 +59,4 @@ def _refresh(context: Context, name: str, progress: Progress) -> tuple[Change, .
             f"{name}: its base is what its Dockerfile says, and stays; to move it, name the newest "
             "image in `FROM`, best by its digest"
         )
-    return lock_one(context, name, Upgrade(base=True), progress)
+    return lock_one(context, name, Upgrade(base=True), progress, sharing=sharing)

@@ -68,8 +68,7 @@ def _parse(context: Context) -> tuple[Namespace, list[str]]:
     )  # fmt: skip
     parser.add_argument(
         "--reuse", action="store_true",
-        help="do nothing if the same script, arguments and image completed before, whatever the "
-        "variables of this shell that `[env]` refers to",
+        help="do nothing if the same script, arguments and image completed before",
     )  # fmt: skip
     parser.add_argument(
         "--json", action="store_true",

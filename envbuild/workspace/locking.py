@@ -12,8 +12,10 @@ from envbuild.lock.base_rules import check_bases
 from envbuild.lock.changes import Change, diff_locks
 from envbuild.lock.files import read_siblings, write_lock
 from envbuild.lock.freshness import find_staleness
-from envbuild.lock.make import Made, make_lock
+from envbuild.lock.make import make_lock
+from envbuild.lock.make_job import Made
 from envbuild.lock.model import Lock
+from envbuild.lock.sharing import Sharing
 from envbuild.lock.upgrade import Upgrade
 from envbuild.spec.model import EnvSpec
 from envbuild.workspace.workspace import Workspace
@@ -22,15 +24,23 @@ __all__ = ["hold_lock", "lock_one", "lock_spec"]
 
 
 def lock_one(
-    workspace: Workspace, name: str, upgrade: Upgrade, progress: Progress
+    workspace: Workspace,
+    name: str,
+    upgrade: Upgrade,
+    progress: Progress,
+    *,
+    sharing: Sharing | None = None,
 ) -> tuple[Change, ...]:
     """Make the lock of one environment, unless there is nothing to do; return what moved.
+
+    `sharing` is the command's, where it locks several.
 
     Raises `SpecError` for a spec that is wrong, and what `make_lock` and `write_lock` raise; the
     lock is then as it was.
     """
     with hold_lock(workspace, name):
-        return lock_spec(workspace, name, workspace.load(name), upgrade, progress)
+        spec = workspace.load(name)
+        return lock_spec(workspace, name, spec, upgrade, progress, sharing=sharing)
 
 
 @contextlib.contextmanager
@@ -48,6 +58,7 @@ def lock_spec(
     progress: Progress,
     *,
     ready: Callable[[], None] = lambda: None,
+    sharing: Sharing | None = None,
 ) -> tuple[Change, ...]:
     """Do what `lock_one` does, for a spec that need not be in its file yet; under `hold_lock`.
 
@@ -64,6 +75,7 @@ def lock_spec(
     made = make_lock(
         name, spec, old=old, upgrade=upgrade, settings=workspace.settings,
         cache=workspace.cache, progress=progress, root=workspace.root,
+        sharing=sharing or Sharing(),
     )  # fmt: skip
     ready()
     written = write_lock(folder, made.lock, name=name, files=made.files)

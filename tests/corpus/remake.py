@@ -11,6 +11,7 @@ from pathlib import Path
 from envbuild.kit.places import Cache
 from envbuild.kit.progress import Silent
 from envbuild.lock.pip import resolve_pip
+from envbuild.lock.sharing import Sharing
 from envbuild.lock.upgrade import Upgrade
 from envbuild.spec.model import EnvSpec, Image, Pip
 from envbuild.spec.platforms import PLATFORMS
@@ -46,6 +47,7 @@ def remake(work: Path, target: Path) -> None:
         progress=Silent(),
         task="corpus",
         root=work,
+        sharing=Sharing(),
     )
     size = sum(wheel.size for wheel in solution.wheels)
     print(f"{len(solution.wheels)} wheels, {size:,} bytes")

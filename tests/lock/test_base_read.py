@@ -14,7 +14,9 @@ import pytest
 from envbuild.errors import LockError, RegistryError
 from envbuild.kit.places import Cache
 from envbuild.lock.files import load_lock, write_lock
-from envbuild.lock.make import Made, make_lock
+from envbuild.lock.make import make_lock
+from envbuild.lock.make_job import Made
+from envbuild.lock.sharing import Sharing
 from envbuild.lock.upgrade import Upgrade
 from envbuild.oci.descriptor import OCI_MANIFEST
 from envbuild.oci.store import Store
@@ -51,7 +53,7 @@ def _lock(
 ) -> Made:
     return make_lock(
         "cpu", spec, old=old, upgrade=upgrade or Upgrade(), settings=Settings(), cache=cache,
-        progress=notes or Notes(), root=tmp_path,
+        progress=notes or Notes(), root=tmp_path, sharing=Sharing(),
     )  # fmt: skip
 
 

@@ -13,9 +13,11 @@ from envbuild.errors import LockError
 from envbuild.kit.canonical import digest_bytes
 from envbuild.kit.places import Cache
 from envbuild.lock.debian import BASE_PACKAGES
-from envbuild.lock.make import Made, make_lock, requirements_file
+from envbuild.lock.make import make_lock
+from envbuild.lock.make_job import Made, requirements_file
 from envbuild.lock.model import PlatformLock
 from envbuild.lock.request import digest_request
+from envbuild.lock.sharing import Sharing
 from envbuild.lock.upgrade import Upgrade
 from envbuild.spec.model import EnvSpec, Image, Pip
 from envbuild.spec.settings import Settings
@@ -48,7 +50,7 @@ def _lock(
 ) -> Made:
     return make_lock(
         "cpu", spec, old=old, upgrade=upgrade or Upgrade(), settings=Settings(), cache=cache,
-        progress=notes or Notes(), root=root,
+        progress=notes or Notes(), root=root, sharing=Sharing(),
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from envbuild.kit.places import Cache
 from envbuild.lock.conda import CondaSolution, solve_conda
 from envbuild.lock.conda_client import child_command
 from envbuild.lock.model import CondaPackage
+from envbuild.lock.sharing import Sharing
 from envbuild.lock.upgrade import Upgrade
 from envbuild.spec.model import Conda, EnvSpec, PlatformConda, PlatformExtra, VirtualPackages
 from envbuild.spec.settings import Settings
@@ -101,6 +102,7 @@ class Solver:
             cache=self.cache,
             progress=self.progress,
             task="cpu",
+            sharing=Sharing(),
         )
 
 

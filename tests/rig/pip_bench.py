@@ -16,6 +16,7 @@ import pytest
 from envbuild.kit.places import Cache
 from envbuild.lock.model import PlatformLock
 from envbuild.lock.pip import PipSolution, resolve_pip
+from envbuild.lock.sharing import Sharing
 from envbuild.lock.upgrade import Upgrade
 from envbuild.spec.model import EnvSpec, Pip
 from envbuild.spec.platforms import PLATFORMS, Platform, find_host_platform
@@ -128,6 +129,7 @@ class Bench:
             progress=self.heard,
             task="cpu",
             root=self.root,
+            sharing=Sharing(),
             old=old,
         )
 
