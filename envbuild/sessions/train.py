@@ -68,7 +68,8 @@ def _parse(context: Context) -> tuple[Namespace, list[str]]:
     )  # fmt: skip
     parser.add_argument(
         "--reuse", action="store_true",
-        help="do nothing if the same script, arguments and image completed before",
+        help="do nothing if the same script, arguments and image completed before, whatever the "
+        "variables of this shell that `[env]` refers to",
     )  # fmt: skip
     parser.add_argument(
         "--json", action="store_true",
