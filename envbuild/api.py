@@ -120,15 +120,17 @@ class Environment:
         conda: Sequence[str] = (),
         pip: Sequence[str] = (),
         system: Sequence[str] = (),
+        platforms: Sequence[str] = (),
         lock: bool = True,
     ) -> Edited:
         """Add requirements, in place of those of the same names, and lock; both or nothing.
 
         Those without a manager go where their package is, else to conda if the spec has it, else
-        to pip. Raises `SpecError` for a requirement, or a spec with it, that is not right, and
-        what `lock` raises.
+        to pip; with `platforms`, only those get them. Raises `SpecError` for a requirement, or a
+        spec with it, that is not right, `spec.platform` for a platform that the environment isn't
+        for, and what `lock` raises.
         """
-        wishes = _list_wishes(requirements, conda=conda, pip=pip, system=system)
+        wishes = _list_wishes(requirements, platforms, conda=conda, pip=pip, system=system)
         return add_all(self._workspace, self.name, wishes, lock=lock, progress=self._progress)
 
     def remove(
@@ -137,14 +139,16 @@ class Environment:
         conda: Sequence[str] = (),
         pip: Sequence[str] = (),
         system: Sequence[str] = (),
+        platforms: Sequence[str] = (),
         lock: bool = True,
     ) -> Edited:
         """Remove packages by their names, in any spelling, and lock; both or nothing.
 
-        Raises `SpecError` `spec.not-asked` for one that isn't asked for, `spec.which-manager` for
-        one that several managers are asked for, and otherwise what `add` raises.
+        With `platforms`, those that only these get. Raises `SpecError` `spec.not-asked` for one
+        that isn't asked for, `spec.which-manager` for one that several managers are asked for, and
+        otherwise what `add` raises.
         """
-        wishes = _list_wishes(packages, conda=conda, pip=pip, system=system)
+        wishes = _list_wishes(packages, platforms, conda=conda, pip=pip, system=system)
         return remove_all(self._workspace, self.name, wishes, lock=lock, progress=self._progress)
 
     def lock(
@@ -200,12 +204,19 @@ class Environment:
 
 
 def _list_wishes(
-    texts: Sequence[str], *, conda: Sequence[str], pip: Sequence[str], system: Sequence[str]
+    texts: Sequence[str],
+    platforms: Sequence[str],
+    *,
+    conda: Sequence[str],
+    pip: Sequence[str],
+    system: Sequence[str],
 ) -> list[Wish]:
-    managed: list[tuple[Manager, Sequence[str]]] = [
-        ("conda", conda), ("pip", pip), ("system", system)
+    managed: list[tuple[Manager | None, Sequence[str]]] = [
+        (None, texts), ("conda", conda), ("pip", pip), ("system", system)
     ]  # fmt: skip
     return [
-        *(Wish(text=text) for text in texts),
-        *(Wish(text=text, manager=manager) for manager, named in managed for text in named),
+        Wish(text=text, manager=manager, platform=platform)
+        for platform in platforms or (None,)
+        for manager, named in managed
+        for text in named
     ]

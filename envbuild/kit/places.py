@@ -107,6 +107,10 @@ class Repository:
     def lock_folder(self, name: str) -> Path:
         return self.root / "lockfiles" / name
 
+    def edit_file(self, name: str) -> Path:
+        """What `add` has made in a spec that wasn't there before, `.envbuild/edits/<name>.json`."""
+        return self.root / ".envbuild" / "edits" / f"{name}.json"
+
     @property
     def runs(self) -> Path:
         """Records of training runs, `.envbuild/runs/<id>/`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from envbuild.errors import SpecError
 from envbuild.kit.progress import Progress
@@ -12,6 +12,7 @@ from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import show_progress
 from envbuild.sessions.lock import print_changes
 from envbuild.spec.edit import MANAGERS
+from envbuild.spec.phrases import join_names
 from envbuild.workspace.editing import Edited, Wish, add_all, remove_all
 
 __all__ = ["run"]
@@ -33,8 +34,14 @@ def run(context: Context) -> None:
     if arguments.json:
         return
     for wish in edited.wishes:
-        print(f"{'asks' if adding else 'no longer asks'} {wish.manager} for `{wish.text}`")
+        where = f" on `{wish.platform}`" if wish.platform else ""
+        print(f"{'asks' if adding else 'no longer asks'} {wish.manager} for `{wish.text}`{where}")
     print_changes({name: edited.moved})
+    if edited.heirs:
+        print(
+            f"{join_names(list(edited.heirs))} {'extend' if edited.heirs[1:] else 'extends'} "
+            f"`{name}`; next: `nox -s lock -- {' '.join(edited.heirs)}`"
+        )
 
 
 def _try(edit: Callable[[], Edited], name: str, progress: Progress) -> Edited:
@@ -66,6 +73,10 @@ def _parse(context: Context, *, adding: bool) -> argparse.Namespace:
             f"--{manager}", action="append", default=[], metavar=word,
             help=f"{word.lower()} of {title} (may be given more than once)",
         )  # fmt: skip
+    parser.add_argument(
+        "--platform", action="append", default=[], metavar="PLATFORM", dest="platforms",
+        help="only what this one gets beside the others (may be given more than once)",
+    )  # fmt: skip
     parser.add_argument("--no-lock", action="store_true", help="change the spec only")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser.parse_intermixed_args(context.arguments)
@@ -81,7 +92,11 @@ def _list_wishes(context: Context, arguments: argparse.Namespace) -> list[Wish]:
             f"`nox -s {context.name}`: nothing was named to {context.name}",
             hint=f"for example `nox -s {context.name} -- {arguments.name} numpy`",
         )
-    return wishes
+    return [
+        replace(wish, platform=platform)
+        for platform in arguments.platforms or [None]
+        for wish in wishes
+    ]
 
 
 def _as_json(name: str, edited: Edited) -> dict[str, object]:
@@ -90,4 +105,5 @@ def _as_json(name: str, edited: Edited) -> dict[str, object]:
         "written": edited.written,
         "requirements": [asdict(wish) for wish in edited.wishes],
         "moved": [asdict(change) for change in edited.moved],
+        "heirs": list(edited.heirs),
     }

@@ -5,9 +5,8 @@ Pure: bytes in, bytes out. What comes out has to be read as a spec before it is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
-from typing import Any, Final, Literal, get_args
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final, Literal, get_args
 
 from envbuild.errors import SpecError
 from envbuild.spec.formats import (
@@ -19,9 +18,9 @@ from envbuild.spec.formats import (
     find_pip_name,
     show_text,
 )
-from envbuild.spec.keys import KeyPath, render_key
+from envbuild.spec.keys import KeyPath
 from envbuild.spec.same import is_replaced
-from envbuild.spec.toml import parse_toml
+from envbuild.spec.toml_edit import drop_empty, edit_list
 from envbuild.spec.toml_list import add_item, remove_item, replace_item
 
 __all__ = [
@@ -47,9 +46,10 @@ _FORMATS: Final[Mapping[Manager, Format]] = {
 }
 
 
-def list_key(manager: Manager) -> KeyPath:
-    """Return the place of the list of a manager's requirements in a spec."""
-    return manager, _KEYS[manager]
+def list_key(manager: Manager, platform: str | None = None) -> KeyPath:
+    """Return the place in a spec of what all platforms, or one, ask of a manager."""
+    own = (manager, _KEYS[manager])
+    return own if platform is None else ("platform", platform, *own)
 
 
 def find_name(manager: Manager, requirement: str) -> str:
@@ -73,11 +73,13 @@ def find_requirements(requirements: Sequence[str], manager: Manager, name: str) 
     return [n for n, own in enumerate(names) if find_pip_name(own) == loose]
 
 
-def add_requirement(data: bytes, requirement: str, manager: Manager, *, where: str) -> bytes:
+def add_requirement(
+    data: bytes, requirement: str, manager: Manager, *, platform: str | None = None, where: str
+) -> bytes:
     """Return the spec with a requirement more, or with it in place of the one of its name.
 
-    `where` names the file in messages. Raises `SpecError`: `spec.requirement` for a text that is
-    none, `spec.layout` for a file in which the list can't be found, and those of `parse_toml`.
+    With `platform`, only that one gets it. `where` names the file in messages. Raises `SpecError`:
+    `spec.requirement` for a text that is none, and those of `edit_list`.
     """
     problem = _FORMATS[manager].check(requirement)
     if problem:
@@ -99,101 +101,33 @@ def add_requirement(data: bytes, requirement: str, manager: Manager, *, where: s
         texts[old[0]] = requirement
         return replace_item(written, old[0], requirement)
 
-    return _edit(data, list_key(manager), change, where=where)
+    return edit_list(data, list_key(manager, platform), change, where=where)
 
 
-def remove_requirement(data: bytes, name: str, manager: Manager, *, where: str) -> bytes:
+def remove_requirement(
+    data: bytes,
+    name: str,
+    manager: Manager,
+    *,
+    platform: str | None = None,
+    made: Collection[KeyPath] = (),
+    where: str,
+) -> bytes:
     """Return the spec without what it asks of `manager` by this name; unchanged without any.
 
-    Raises `SpecError` as `add_requirement` does.
+    What is empty then and among the places `made` goes, too. Raises `SpecError` as
+    `add_requirement` does.
     """
+    key = list_key(manager, platform)
 
     def change(texts: list[str], written: str) -> str:
         for n in reversed(find_requirements(texts, manager, name)):
             written = _remove(texts, written, n)
         return written
 
-    return _edit(data, list_key(manager), change, where=where)
+    return drop_empty(edit_list(data, key, change, where=where), key, made, where=where)
 
 
 def _remove(texts: list[str], written: str, index: int) -> str:
     del texts[index]
     return remove_item(written, index)
-
-
-_Change = Callable[[list[str], str], str]
-"""Changes the strings of a list in place, and returns its text changed in the same way."""
-
-
-def _edit(data: bytes, key: KeyPath, change: _Change, *, where: str) -> bytes:
-    text, table = parse_toml(data, where=where)
-    crlf = "\r\n" in text and text.count("\r\n") == text.count("\n")
-    plain = text.replace("\r\n", "\n") if crlf else text
-    wanted = deepcopy(table)
-    try:
-        edited = _edit_text(plain, wanted, key, change)
-        ok = edited == plain or parse_toml(edited.encode(), where=where)[1] == wanted
-    except _find_failures():
-        ok = False
-    if not ok:
-        raise SpecError(
-            "spec.layout",
-            f"`{render_key(key)}` can't be edited in the way that `{where}` is written",
-            hint=f"change `{where}` by hand, then lock it with `nox -s lock`",
-        )
-    start = b"\xef\xbb\xbf" if data.startswith(b"\xef\xbb\xbf") else b""
-    return start + (edited.replace("\n", "\r\n") if crlf else edited).encode()
-
-
-def _find_failures() -> tuple[type[Exception], ...]:
-    from tomlkit.exceptions import TOMLKitError
-
-    return TOMLKitError, SpecError, TypeError, AttributeError
-
-
-def _edit_text(text: str, table: dict[str, Any], key: KeyPath, change: _Change) -> str:
-    """Return `text` with the list at `key` changed, and change `table` in the same way."""
-    import tomlkit
-
-    *places, last = (str(part) for part in key)
-    found: dict[str, Any] = table
-    for place in places:
-        found = found.setdefault(place, {})
-    texts = found.setdefault(last, [])
-    document: Any = tomlkit.parse(text)
-    owner, missing = document, False
-    for place in places:
-        missing = place not in owner
-        if missing:
-            break
-        owner = owner[place]
-    before = owner[last].as_string() if not missing and last in owner else "[]"
-    after = change(texts, before)
-    if after == before:
-        return text
-    if missing:
-        return _append(text, f"[{render_key(key[:-1])}]\n{last} = {after}\n")
-    value = tomlkit.parse(f"x = {after}\n")["x"]
-    if last in owner:
-        owner[last] = value
-    else:
-        _put(owner, last, value)
-    return tomlkit.dumps(document)
-
-
-def _append(text: str, table: str) -> str:
-    whole = text if not text or text.endswith("\n") else f"{text}\n"
-    return f"{whole}\n{table}" if whole.strip() else f"{whole}{table}"
-
-
-def _put(owner: Any, key: str, value: Any) -> None:
-    """Add a key below the others of its table, above what the next table's comment may be."""
-    from tomlkit.items import Table
-
-    tail: list[Any] = []
-    body = owner.value.body if isinstance(owner, Table) else []
-    if any(name is not None for name, _ in body):
-        while body and body[-1][0] is None:
-            tail.insert(0, body.pop())
-    owner[key] = value
-    body.extend(tail)

@@ -17,10 +17,18 @@ from envbuild.kit.progress import Progress
 from envbuild.lock.changes import Change
 from envbuild.lock.upgrade import Upgrade
 from envbuild.spec.curated import RESERVED
-from envbuild.spec.edit import Manager, add_requirement, remove_requirement
+from envbuild.spec.edit import Manager, add_requirement, list_key, remove_requirement
 from envbuild.spec.model import EnvSpec
+from envbuild.workspace.heirs import ask_heirs, find_changed
 from envbuild.workspace.locking import hold_lock, lock_spec
-from envbuild.workspace.places import choose_manager, find_manager, find_parent, open_chain
+from envbuild.workspace.made import load_made, note_made
+from envbuild.workspace.places import (
+    check_platform,
+    choose_manager,
+    find_manager,
+    find_parent,
+    open_chain,
+)
 from envbuild.workspace.workspace import Workspace
 
 __all__ = ["Edited", "Wish", "add_all", "remove_all", "save_spec"]
@@ -28,10 +36,14 @@ __all__ = ["Edited", "Wish", "add_all", "remove_all", "save_spec"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wish:
-    """A requirement to add, or the name of one to remove; without `manager` its place is found."""
+    """A requirement to add, or the name of one to remove; without `manager` its place is found.
+
+    With `platform` it is about what that one gets beside the others.
+    """
 
     text: str
     manager: Manager | None = None
+    platform: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,9 +54,8 @@ class Edited:
     written: bool = False
     """False where the spec said all of it before."""
     moved: tuple[Change, ...] = ()
-
-
-_Edit = Callable[[bytes], bytes]
+    heirs: tuple[str, ...] = ()
+    """Environments that extend this one, and ask for something else since; they are not locked."""
 
 
 def add_all(
@@ -53,19 +64,20 @@ def add_all(
     """Add requirements to the spec of an environment, in place of those of the same names.
 
     With `lock`, the environment is locked again. Raises `SpecError` for a wish, or a spec with it,
-    that is not right, and what `lock_one` raises; spec and lock are then as they were.
+    that is not right, `spec.platform` for a platform that it isn't for, and what `lock_one` raises;
+    spec and lock are then as they were.
     """
     where = f"envs/{name}.toml"
 
     def edit(data: bytes, spec: EnvSpec) -> tuple[bytes, list[Wish]]:
         placed: list[Wish] = []
         for wish in wishes:
-            manager = wish.manager or choose_manager(spec, wish.text)
-            data = add_requirement(data, wish.text, manager, where=where)
+            manager = wish.manager or choose_manager(spec, wish.text, wish.platform)
+            data = add_requirement(data, wish.text, manager, platform=wish.platform, where=where)
             placed.append(replace(wish, manager=manager))
         return data, placed
 
-    return _change(workspace, name, edit, lock=lock, progress=progress)
+    return _change(workspace, name, wishes, edit, lock=lock, progress=progress)
 
 
 def remove_all(
@@ -78,19 +90,23 @@ def remove_all(
     what `add_all` raises; spec and lock are then as they were.
     """
     where = f"envs/{name}.toml"
+    made = load_made(workspace, name)
 
     def edit(data: bytes, _: EnvSpec) -> tuple[bytes, list[Wish]]:
         placed: list[Wish] = []
         for wish in wishes:
+            text, platform = wish.text, wish.platform
             chain = open_chain(workspace, name, data)
-            manager = find_manager(workspace, name, chain, wish.text, wish.manager)
-            data = remove_requirement(data, wish.text, manager, where=where)
+            manager = find_manager(workspace, name, chain, text, wish.manager, platform)
+            data = remove_requirement(
+                data, text, manager, platform=platform, made=made, where=where
+            )
             placed.append(replace(wish, manager=manager))
-            if (parent := find_parent(chain, wish.text, manager)) is not None:
-                progress.note(f"{name}: `{parent}` still asks for `{wish.text}`")
+            if (parent := find_parent(chain, text, manager, platform)) is not None:
+                progress.note(f"{name}: `{parent}` still asks for `{text}`")
         return data, placed
 
-    return _change(workspace, name, edit, lock=lock, progress=progress)
+    return _change(workspace, name, wishes, edit, lock=lock, progress=progress)
 
 
 def save_spec(
@@ -115,6 +131,7 @@ def _check_own(workspace: Workspace, name: str) -> None:
 def _change(
     workspace: Workspace,
     name: str,
+    wishes: Sequence[Wish],
     edit: Callable[[bytes, EnvSpec], tuple[bytes, list[Wish]]],
     *,
     lock: bool,
@@ -123,8 +140,14 @@ def _change(
     _check_own(workspace, name)
     with hold_lock(workspace, name):
         spec = workspace.load(name)
-        data, placed = edit(workspace.repository.spec_file(name).read_bytes(), spec)
+        for wish in wishes:
+            check_platform(name, spec, wish.platform)
+        old = workspace.repository.spec_file(name).read_bytes()
+        data, placed = edit(old, spec)
         done = _write(workspace, name, data, lock=lock, progress=progress)
+        if done.written:
+            places = [list_key(wish.manager, wish.platform) for wish in placed if wish.manager]
+            note_made(workspace, name, places, old=old, new=data)
     return replace(done, wishes=tuple(placed))
 
 
@@ -135,6 +158,7 @@ def _write(
     path = workspace.repository.spec_file(name)
     old = _read_bytes(path)
     spec = _read(workspace, name, data)
+    asked = ask_heirs(workspace, name) if data != old else {}
 
     moved: tuple[Change, ...] = ()
     with contextlib.ExitStack() as stack:
@@ -153,7 +177,8 @@ def _write(
             moved = lock_spec(workspace, name, spec, Upgrade(), progress, ready=ready)
         else:
             ready()
-    return Edited(written=data != old, moved=moved)
+    heirs = find_changed(workspace, asked, progress)
+    return Edited(written=data != old, moved=moved, heirs=heirs)
 
 
 def _read_bytes(path: Path) -> bytes | None:

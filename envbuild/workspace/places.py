@@ -1,4 +1,7 @@
-"""Finds which manager an environment has a package of, or is to have it of, and in which file."""
+"""Finds which manager an environment has a package of, or is to have it of, and in which file.
+
+`platform` means everywhere: of what that one gets beside the others; None, of what all get.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,35 @@ from typing import Any
 from envbuild.errors import LockError, SpecError
 from envbuild.lock.files import read_siblings
 from envbuild.spec.chain import Source, find_chain
+from envbuild.spec.derive import narrow_spec
 from envbuild.spec.edit import MANAGERS, Manager, find_name, find_requirements, list_key
-from envbuild.spec.keys import find_nearest
+from envbuild.spec.keys import find_nearest, render_key
 from envbuild.spec.load import finder
 from envbuild.spec.model import EnvSpec
+from envbuild.spec.phrases import join_names
 from envbuild.workspace.workspace import Workspace
 
-__all__ = ["choose_manager", "find_manager", "find_parent", "open_chain"]
+__all__ = ["check_platform", "choose_manager", "find_manager", "find_parent", "open_chain"]
 
 
-def choose_manager(spec: EnvSpec, requirement: str) -> Manager:
+def check_platform(name: str, spec: EnvSpec, platform: str | None) -> None:
+    """Raise `SpecError` `spec.platform` if the environment is not locked for a platform."""
+    if platform is None or platform in spec.platforms:
+        return
+    has = list(spec.platforms)
+    near = find_nearest(platform, has)
+    raise SpecError(
+        "spec.platform",
+        f"`{name}` is not for the platform `{platform}`, but for {join_names(has)}",
+        hint=f"did you mean `{near}`?"
+        if near
+        else f"to have it for that one, too, add it to `platforms` in `envs/{name}.toml`",
+    )
+
+
+def choose_manager(spec: EnvSpec, requirement: str, platform: str | None = None) -> Manager:
     """Return where a requirement belongs: where its package is, else conda's if there is conda."""
+    spec = spec if platform is None else narrow_spec(spec, platform)
     conda = spec.conda.dependencies if spec.conda else ()
     in_conda, in_pip = (
         _has(conda, "conda", requirement),
@@ -44,6 +65,7 @@ def find_manager(
     chain: Sequence[Source],
     package: str,
     manager: Manager | None,
+    platform: str | None = None,
 ) -> Manager:
     """Return the manager that the file of the environment `name`, the last of `chain`, asks.
 
@@ -51,57 +73,90 @@ def find_manager(
     does, `spec.which-manager` if it asks several.
     """
     managers = (manager,) if manager else MANAGERS
-    homes = [home for home in managers if _has(_list(chain[-1], home), home, package)]
+    homes = [home for home in managers if _has(_list(chain[-1], home, platform), home, package)]
     if len(homes) > 1:
-        tables = " and ".join(f"`[{home}]`" for home in homes)
+        tables = " and ".join(_bracket(home, platform) for home in homes)
+        command = f"nox -s remove -- {name} --{homes[0]} {package}{_option(platform)}"
         raise SpecError(
             "spec.which-manager",
             f"`{package}` is in {tables} of `envs/{name}.toml`",
-            hint=f"say which: `nox -s remove -- {name} --{homes[0]} {package}`",
+            hint=f"say which: `{command}`",
         )
     if homes:
         return homes[0]
     for home in managers:
-        if (parent := find_parent(chain, package, home)) is not None:
+        if (parent := find_parent(chain, package, home, platform)) is not None:
             raise SpecError(
                 "spec.inherited",
                 f"`{package}` is asked for by `{parent}`, which `envs/{name}.toml` stands on",
                 hint=f'to leave it out of `{name}` alone, write `without = ["{package}"]` under '
-                f"`[{home}]` in `envs/{name}.toml`",
+                f"`[{home}]` in `envs/{name}.toml`"
+                if platform is None
+                else f"a package of one platform can't be left out: change `{parent}`",
             )
-    raise _refuse(workspace, name, chain, package)
+    raise _refuse(workspace, name, chain, package, platform)
 
 
-def find_parent(chain: Sequence[Source], package: str, manager: Manager) -> str | None:
+def _bracket(manager: Manager, platform: str | None) -> str:
+    return f"`[{render_key(list_key(manager, platform)[:-1])}]`"
+
+
+def _option(platform: str | None) -> str:
+    return "" if platform is None else f" --platform {platform}"
+
+
+def find_parent(
+    chain: Sequence[Source], package: str, manager: Manager, platform: str | None = None
+) -> str | None:
     """Return the nearest file below the last of `chain` that asks `manager` for a package."""
     for source in reversed(chain[:-1]):
-        if _has(_list(source, manager), manager, package):
+        if _has(_list(source, manager, platform), manager, package):
             return source.where
     return None
 
 
-def _list(source: Source, manager: Manager) -> tuple[str, ...]:
+def _list(source: Source, manager: Manager, platform: str | None) -> tuple[str, ...]:
     """Return what one file asks of a manager."""
     found: Any = source.table
-    for key in list_key(manager):
+    for key in list_key(manager, platform):
         found = found.get(key) if isinstance(found, Mapping) else None
     return tuple(found or ())
 
 
-def _refuse(workspace: Workspace, name: str, chain: Sequence[Source], package: str) -> SpecError:
-    message = f"`envs/{name}.toml` doesn't ask for `{package}`"
+def _refuse(
+    workspace: Workspace, name: str, chain: Sequence[Source], package: str, platform: str | None
+) -> SpecError:
+    where = "" if platform is None else f" for `{platform}` alone"
+    message = f"`envs/{name}.toml` doesn't ask for `{package}`{where}"
+    elsewhere = [one for one in _list_platforms(chain[-1]) if _asks(chain[-1], package, one)]
+    if elsewhere:
+        found = (
+            "all platforms" if None in elsewhere else join_names([str(one) for one in elsewhere])
+        )
+        command = f"nox -s remove -- {name} {package}{_option(elsewhere[0])}"
+        hint = f"it does for {found}: run `{command}`"
+        return SpecError("spec.not-asked", message, hint=hint)
     reasons = _find_reasons(workspace, name, package)
     if reasons:
         shown = ", ".join(f"`{reason}`" for reason in reasons[:5])
         message += f"; it is locked because it is needed by {shown}"
-    near = find_nearest(package, dict.fromkeys(_list_names(chain[-1])))
-    hint = f"did you mean `{near}`?" if near else None
-    return SpecError("spec.not-asked", message, hint=hint)
+    near = find_nearest(package, dict.fromkeys(_list_names(chain[-1], platform)))
+    return SpecError("spec.not-asked", message, hint=f"did you mean `{near}`?" if near else None)
 
 
-def _list_names(source: Source) -> Iterator[str]:
+def _list_platforms(source: Source) -> tuple[str | None, ...]:
+    """Return None, for all platforms, and those that the file has packages for."""
+    tables = source.table.get("platform")
+    return (None, *(tables if isinstance(tables, Mapping) else ()))
+
+
+def _asks(source: Source, package: str, platform: str | None) -> bool:
+    return any(_has(_list(source, home, platform), home, package) for home in MANAGERS)
+
+
+def _list_names(source: Source, platform: str | None) -> Iterator[str]:
     for manager in MANAGERS:
-        yield from (find_name(manager, text) for text in _list(source, manager))
+        yield from (find_name(manager, text) for text in _list(source, manager, platform))
 
 
 def _find_reasons(workspace: Workspace, name: str, package: str) -> tuple[str, ...]:

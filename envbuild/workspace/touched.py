@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from envbuild.errors import EnvbuildError, LockError, SpecError
-from envbuild.spec.toml import parse_toml
+from envbuild.workspace.heirs import find_heirs
 from envbuild.workspace.workspace import Workspace
 
 __all__ = ["check_tracked", "find_touched", "list_tracked"]
@@ -27,7 +27,7 @@ def find_touched(
         tracked = list_tracked(workspace.root)
         own = (workspace.repository.spec_file(name) for name in workspace.environments)
         specs |= {spec.stem for spec in own if tracked is None or spec in tracked}
-    names = specs | _find_heirs(workspace, specs)
+    names = specs | find_heirs(workspace, specs)
     if locks:
         names |= {p.parts[1] for p in paths if len(p.parts) > 2 and p.parts[0] == "lockfiles"}
     return tuple(sorted(names))
@@ -40,28 +40,6 @@ def _place(root: Path, file: Path) -> Path:
 
 def _is_spec(path: Path) -> bool:
     return len(path.parts) == 2 and path.parts[0] == "envs" and path.suffix == ".toml"
-
-
-def _find_heirs(workspace: Workspace, names: set[str]) -> set[str]:
-    """Return the environments that extend one of `names`, at whatever distance."""
-    if not names:
-        return set()
-    parents = {name: _read_parent(workspace, name) for name in workspace.environments}
-    heirs: set[str] = set()
-    while more := {c for c, p in parents.items() if p in names | heirs and c not in names | heirs}:
-        heirs |= more
-    return heirs
-
-
-def _read_parent(workspace: Workspace, name: str) -> str | None:
-    """Return what a spec extends; who reads the whole of it will say if it can't be read."""
-    try:
-        data = workspace.repository.spec_file(name).read_bytes()
-        _, table = parse_toml(data, where=name) if b"extends" in data else ("", {})
-    except (OSError, EnvbuildError):
-        return None
-    parent = table.get("extends")
-    return parent if isinstance(parent, str) else None
 
 
 def list_tracked(root: Path) -> frozenset[Path] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from copy import deepcopy
 from dataclasses import replace
 from difflib import ndiff
@@ -24,9 +25,18 @@ from envbuild.spec.edit import (
     list_key,
     remove_requirement,
 )
+from envbuild.spec.keys import KeyPath
 from envbuild.spec.load import parse_spec
-from envbuild.spec.model import Conda, EnvSpec
+from envbuild.spec.model import (
+    Conda,
+    EnvSpec,
+    PlatformConda,
+    PlatformExtra,
+    PlatformPip,
+    PlatformSystem,
+)
 from envbuild.spec.shapes import find_record
+from envbuild.spec.toml_edit import find_missing
 from envbuild.spec.toml_list import add_item, remove_item, replace_item
 from tests.spec.golden import VALID
 from tests.spec.strategies import right_tables
@@ -36,12 +46,28 @@ ENVIRONMENTS = Path(__file__).parents[2] / "envs"
 PLACED = {"conda": "polars >=2", "pip": "polars>=2", "system": "libpolars2"}
 
 
-def add(text: str, requirement: str, manager: Manager = "pip") -> str:
-    return add_requirement(text.encode(), requirement, manager, where=WHERE).decode()
+def add(text: str, requirement: str, manager: Manager = "pip", platform: str | None = None) -> str:
+    return add_requirement(
+        text.encode(), requirement, manager, platform=platform, where=WHERE
+    ).decode()
 
 
-def remove(text: str, name: str, manager: Manager = "pip") -> str:
-    return remove_requirement(text.encode(), name, manager, where=WHERE).decode()
+def remove(
+    text: str,
+    name: str,
+    manager: Manager = "pip",
+    platform: str | None = None,
+    made: Collection[KeyPath] = (),
+) -> str:
+    return remove_requirement(
+        text.encode(), name, manager, platform=platform, made=made, where=WHERE
+    ).decode()
+
+
+def find_made(before: str, manager: Manager = "pip", platform: str | None = None) -> set[KeyPath]:
+    """Return the tables and the list that an addition makes."""
+    table = tomli.loads(before.removeprefix("\ufeff"))
+    return find_missing(table, list_key(manager, platform))
 
 
 # Each is the text, what is added to pip, and the text then.
@@ -67,6 +93,10 @@ ADDED = {
     "no-list": (
         '[pip]\nindex-url = "u"  # c\n\n# of the image\n[image]\n',
         '[pip]\nindex-url = "u"  # c\ndependencies = ["new"]\n\n# of the image\n[image]\n',
+    ),
+    "inline-no-list": (
+        'pip = {index-url = "u"} # c\n',
+        'pip = {index-url = "u", dependencies = ["new"]} # c\n',
     ),
     "apart": (
         '[pip.x]\ny = 1\n[image]\n[pip]\ndependencies = ["a"]\n',
@@ -118,6 +148,97 @@ REMOVED = {
     "absent": ('pip = { dependencies = ["a"] }\n', 'pip = { dependencies = ["a"] }\n'),
     "no-table": ("[image]\n", "[image]\n"),
 }
+
+
+# Each is the text, what is added to pip for `linux-64`, and the text then.
+ADDED_FOR_ONE = {
+    "no-table": (
+        'python = "3.11.*"\n\n[image]\nbase = "scratch" # c\n',
+        ('python = "3.11.*"\n\n[image]\nbase = "scratch" # c\n\n'
+        '[platform.linux-64.pip]\ndependencies = ["new"]\n'),
+    ),
+    "beside-another": (
+        '[platform.linux-64.conda] # c\ndependencies = ["a"]\n[image]\n',
+        ('[platform.linux-64.conda] # c\ndependencies = ["a"]\n[image]\n\n'
+        '[platform.linux-64.pip]\ndependencies = ["new"]\n'),
+    ),
+    "lines": (
+        '[platform.linux-64.pip]\ndependencies = [\n  "a", # b\n]\n[platform.osx-64.pip]\n',
+        ('[platform.linux-64.pip]\ndependencies = [\n  "a", # b\n  "new",\n]\n'
+        "[platform.osx-64.pip]\n"),
+    ),
+    "dotted": (
+        "[platform.linux-64]\npip.dependencies = ['a'] # c\n\n# d\n[image]\n",
+        "[platform.linux-64]\npip.dependencies = ['a', 'new'] # c\n\n# d\n[image]\n",
+    ),
+    "dotted-another": (
+        '[platform]\nlinux-64.conda.dependencies = ["a"]\n',
+        ('[platform]\nlinux-64.conda.dependencies = ["a"]\n\n'
+        '[platform.linux-64.pip]\ndependencies = ["new"]\n'),
+    ),
+    "inline": (
+        'platform = {linux-64 = {conda = {dependencies = ["a"]}}} # c\n',
+        ('platform = {linux-64 = {conda = {dependencies = ["a"]}, '
+        'pip = {dependencies = ["new"]}}} # c\n'),
+    ),
+    "inline-another": (
+        '[platform]\nosx-64 = { pip = { dependencies = ["a"] } }\n',
+        ('[platform]\nosx-64 = { pip = { dependencies = ["a"] } }\n\n'
+        '[platform.linux-64.pip]\ndependencies = ["new"]\n'),
+    ),
+    "apart": (
+        ('[platform.linux-64.system]\npackages = ["a"]\n[image]\n'
+        '[platform.linux-64.pip]\ndependencies = ["a"]\n'),
+        ('[platform.linux-64.system]\npackages = ["a"]\n[image]\n'
+        '[platform.linux-64.pip]\ndependencies = ["a", "new"]\n'),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ADDED_FOR_ONE)
+def test_added_for_one_platform_and_taken_away_again(case: str) -> None:
+    before, after = ADDED_FOR_ONE[case]
+    assert add(before, "new", platform="linux-64") == after
+    made = find_made(before, platform="linux-64")
+    assert remove(after, "new", platform="linux-64", made=made) == before
+    assert remove(after, "new", platform="osx-arm64", made=made) == after
+
+
+@pytest.mark.parametrize("case", sorted(ADDED.keys() - {"in-place", "several"}))
+def test_what_was_made_is_taken_away_again(case: str) -> None:
+    before, after = ADDED[case]
+    made = find_made(before)
+    expected = before if before.endswith("\n") else before + "\n"
+    assert remove(after, "new", made=made) == expected
+    if made:
+        assert tomli.loads(remove(after, "new").removeprefix("\ufeff"))["pip"]["dependencies"] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[pip] # mine\ndependencies = ["new"]\n',
+        '[pip]\ndependencies = ["new"] # mine\n',
+        '[pip]\n# mine\ndependencies = ["new"]\n',
+        '[pip]\ndependencies = ["new"]\n# mine\n',
+        '[pip]\ndependencies = [\n  # mine\n  "new",\n]\n',
+    ],
+)
+def test_what_somebody_wrote_a_comment_to_stays(text: str) -> None:
+    left = remove(text, "new", made={("pip",), ("pip", "dependencies")})
+    assert "mine" in left
+    assert tomli.loads(left) == {"pip": {"dependencies": []}}
+
+
+def test_only_what_was_made_goes() -> None:
+    text = '[pip]\ndependencies = ["new"]\nindex-url = "u"\n'
+    every = {("pip",), ("pip", "dependencies")}
+    assert remove(text, "new", made=every) == '[pip]\nindex-url = "u"\n'
+    own = '[pip]\ndependencies = ["new"]\n\n[image]\n'
+    assert remove(own, "new", made={("pip", "dependencies")}) == "[pip]\n\n[image]\n"
+    assert remove(own, "new", made=every) == "\n[image]\n"
+    assert remove(own, "new", made={("pip",)}) == own.replace('"new"', "")
+    assert remove('[pip]\ndependencies = ["new", "b"]\n', "new", made=every).count("b") == 1
 
 
 @pytest.mark.parametrize("case", REMOVED)
@@ -226,18 +347,24 @@ def test_any_layout_of_a_list(text: str, index: int, value: str) -> None:
 @given(
     table=right_tables(find_record(EnvSpec)),
     manager=st.sampled_from(MANAGERS),
+    platform=st.sampled_from([None, "linux-64", "osx-arm64"]),
     newline=st.sampled_from(["\n", "\r\n"]),
 )
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-def test_any_spec(table: dict[str, Any], manager: Manager, newline: str) -> None:
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_spec(
+    table: dict[str, Any], manager: Manager, platform: str | None, newline: str
+) -> None:
     text = "# first\n" + tomlkit.dumps(table).replace("\r", "") + "# last\n"
     text = text.replace("\n", newline)
     before = tomli.loads(text)
     requirement = PLACED[manager]
-    after = add(text, requirement, manager)
+    after = add(text, requirement, manager, platform)
     wanted = deepcopy(before)
-    owner, key = (str(part) for part in list_key(manager))
-    texts = wanted.setdefault(owner, {}).setdefault(key, [])
+    *owners, key = (str(part) for part in list_key(manager, platform))
+    owner = wanted
+    for part in owners:
+        owner = owner.setdefault(part, {})
+    texts = owner.setdefault(key, [])
     new = not find_requirements(texts, manager, requirement)
     if new:
         texts.append(requirement)
@@ -247,19 +374,35 @@ def test_any_spec(table: dict[str, Any], manager: Manager, newline: str) -> None
     assert ("\r\n" in after) == (newline == "\r\n")
     if not new:
         return
-    check_spec(text, after, manager)
-    back = tomli.loads(remove(after, "libpolars2" if manager == "system" else "Polars", manager))
-    before.setdefault(owner, {}).setdefault(key, [])
-    assert back == before
+    check_spec(text, after, manager, platform)
+    name = "libpolars2" if manager == "system" else "Polars"
+    texts.pop()
+    assert tomli.loads(remove(after, name, manager, platform)) == wanted
+    back = remove(after, name, manager, platform, find_made(text, manager, platform))
+    assert tomli.loads(back) == before
+    # The header of a table that there was only by its own tables has been written, and stays.
+    assert back in (text, text.replace(f"[{manager}.", f"[{manager}]{newline * 2}[{manager}.", 1))
 
 
-def check_spec(before: str, after: str, manager: Manager) -> None:
+def check_spec(before: str, after: str, manager: Manager, platform: str | None = None) -> None:
     """Read both as specs, if they are any, and compare what they say."""
     try:
         old, new = (parse_spec(text.encode(), where=WHERE) for text in (before, after))
     except SpecError:
         return
     requirement = PLACED[manager]
+    if platform is not None:
+        extra = old.platform.get(platform, PlatformExtra())
+        more: dict[Manager, dict[str, Any]] = {
+            "conda": {
+                "conda": PlatformConda(dependencies=(*extra.conda.dependencies, requirement))
+            },
+            "pip": {"pip": PlatformPip(dependencies=(*extra.pip.dependencies, requirement))},
+            "system": {"system": PlatformSystem(packages=(*extra.system.packages, requirement))},
+        }
+        changed = {**old.platform, platform: replace(extra, **more[manager])}
+        assert new == replace(old, platform=changed)
+        return
     conda = old.conda or Conda()
     expected: dict[Manager, dict[str, Any]] = {
         "conda": {"conda": replace(conda, dependencies=(*conda.dependencies, requirement))},
@@ -272,17 +415,16 @@ def check_spec(before: str, after: str, manager: Manager) -> None:
 WRITTEN = [*sorted(VALID.glob("*.toml")), *sorted(ENVIRONMENTS.glob("*.toml"))]
 
 
+@pytest.mark.parametrize("platform", [None, "linux-64"])
 @pytest.mark.parametrize("manager", MANAGERS)
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.stem)
-def test_every_spec_that_somebody_wrote(path: Path, manager: Manager) -> None:
+def test_every_spec_that_somebody_wrote(path: Path, manager: Manager, platform: str | None) -> None:
     before = path.read_bytes().decode()
-    after = add(before, PLACED[manager], manager)
+    after = add(before, PLACED[manager], manager, platform)
     if after == before:
         return
-    check_spec(before, after, manager)
+    check_spec(before, after, manager, platform)
     changed = [line for line in ndiff(before.splitlines(), after.splitlines()) if line[0] == "-"]
     assert len(changed) <= 1  # the line that now has a comma, or one string more
-    back = remove(after, find_name(manager, PLACED[manager]), manager)
-    owner, key = (str(part) for part in list_key(manager))
-    if key in tomli.loads(before.removeprefix("\ufeff")).get(owner, {}):
-        assert back == before
+    name = find_name(manager, PLACED[manager])
+    assert remove(after, name, manager, platform, find_made(before, manager, platform)) == before

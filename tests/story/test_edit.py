@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import tomli
 
 from tests.rig.conda_channel import CondaChannel
 from tests.rig.pip_index import PipIndex
@@ -131,7 +132,7 @@ def test_only_the_spec(demo: Project) -> None:
     told = json.loads(must(demo, "remove", "demo", "extra", "--no-lock", "--json"))
     assert told == {
         "environment": "demo", "written": True, "moved": [],
-        "requirements": [{"text": "extra", "manager": "pip"}],
+        "requirements": [{"text": "extra", "manager": "pip", "platform": None}], "heirs": [],
     }  # fmt: skip
 
 
@@ -254,8 +255,9 @@ def test_conda_first_where_there_is_conda(
     refused(project, "lock.unsatisfiable", "add", "demo", "no-such-package")
     must(project, "add", "demo", "greet")
     assert 'dependencies = ["greet"]' in spec(project)
+    before = spec(project)
     assert "removed" in must(project, "remove", "demo", "GREET")
-    assert "dependencies = []" in spec(project)
+    assert spec(project) == before.replace('dependencies = ["greet"]\n', "")
     must(project, "check", "demo")
 
 
@@ -284,9 +286,109 @@ def test_what_is_inherited_stays_where_it_is(demo: Project) -> None:
     removed = edit(demo, "remove", *edit_only, "acme-tools")
     assert removed.code == 0
     assert "`envs/base.toml` still asks for `acme-tools`" in removed.text
-    assert spec(demo) == 'extends = "base"\n\n[pip]\ndependencies = []\n'
+    assert spec(demo) == 'extends = "base"\n'
     said = refused(demo, "spec.name", "add", "envbuild-minimal", "acme")
     assert 'extends = "envbuild-minimal"' in said
+
+
+def test_for_one_platform(demo: Project, index: PipIndex) -> None:
+    """Of two platforms, one gets a package, in its own table, and gives it back."""
+    both = spec(demo).replace('["linux-64"]', '["linux-64", "linux-aarch64"]')
+    demo.write("envs/demo.toml", both)
+    must(demo, "lock", "demo")
+    before = read_all(demo)
+    for_one = ("--platform", "linux-aarch64")
+    told = must(demo, "add", "demo", "--pip", "extra>=1", *for_one)
+    assert "asks pip for `extra>=1` on `linux-aarch64`" in told
+    table = '\n[platform.linux-aarch64.pip]\ndependencies = ["extra>=1"]\n'
+    assert spec(demo) == both + table
+    folder = demo.root / "lockfiles/demo"
+    assert "extra" in (folder / "requirements.linux-aarch64.txt").read_text()
+    assert "extra" not in (folder / "requirements.linux-64.txt").read_text()
+    must(demo, "check", "demo")
+    must(demo, "add", "demo", "EXTRA", *for_one)  # where the package is already
+    assert spec(demo) == both + table.replace("extra>=1", "EXTRA")
+
+    refused(demo, "lock.unsatisfiable", "add", "demo", "--pip", "extra>=9", *for_one)
+    said = refused(demo, "spec.not-asked", "remove", "demo", "extra")
+    assert "nox -s remove -- demo extra --platform linux-aarch64" in said
+    said = refused(demo, "spec.not-asked", "remove", "demo", "tool", *for_one)
+    assert "it does for all platforms: run `nox -s remove -- demo tool`" in said
+    said = refused(demo, "spec.invalid", "add", "demo", "tool", *for_one)
+    assert "is asked for before, or for all platforms" in said
+    must(demo, "remove", "demo", "extra", *for_one)
+    assert read_all(demo) == before
+
+    for session, what in (("add", "extra"), ("remove", "tool")):
+        said = refused(demo, "spec.platform", session, "demo", what, "--platform", "osx-64")
+        assert "not for the platform `osx-64`, but for `linux-64` and `linux-aarch64`" in said
+    said = refused(demo, "spec.platform", "add", "demo", "tool", "--platform", "linux-arch64")
+    assert "did you mean `linux-aarch64`?" in said
+
+
+def test_for_several_platforms_at_once(demo: Project) -> None:
+    both = spec(demo).replace('["linux-64"]', '["linux-64", "linux-aarch64"]')
+    demo.write("envs/demo.toml", both)
+    each = ("--platform", "linux-64", "--platform", "linux-aarch64", "--no-lock")
+    must(demo, "add", "demo", "--pip", "extra", "--conda", "greet", *each)
+    told = tomli.loads(spec(demo))["platform"]
+    assert told == {
+        name: {"pip": {"dependencies": ["extra"]}, "conda": {"dependencies": ["greet"]}}
+        for name in ("linux-64", "linux-aarch64")
+    }
+    must(demo, "remove", "demo", "extra", "greet", *each)
+    assert spec(demo) == both
+
+
+def test_a_table_that_add_made_goes_again_and_one_of_a_person_stays(demo: Project) -> None:
+    text = 'python = "3.11.*"\n\n[image]\nuser = "nonroot"\n'
+    edit_only = ("demo", "--no-lock")
+    demo.write("envs/demo.toml", text)
+    must(demo, "add", *edit_only, "--conda", "greet")
+    must(demo, "add", *edit_only, "--pip", "tool", "--conda", "numpy")
+    must(demo, "remove", *edit_only, "greet", "tool")
+    assert spec(demo) == text + '\n[conda]\ndependencies = ["numpy"]\n'
+    must(demo, "remove", *edit_only, "numpy")
+    assert spec(demo) == text
+    own = demo.write("envs/demo.toml", text + '\n[conda]\ndependencies = ["greet"]\n')
+    must(demo, "remove", *edit_only, "greet")
+    assert own.read_text() == text + "\n[conda]\ndependencies = []\n"
+
+
+def test_what_the_machine_remembers_may_be_lost(demo: Project) -> None:
+    text = 'python = "3.11.*"\n'
+    edit_only = ("demo", "--no-lock")
+    for broken in (None, "{", '{"a": 1}', "[1]", '[["conda"], [3]]'):
+        demo.write("envs/demo.toml", text)
+        must(demo, "add", *edit_only, "--conda", "greet")
+        (file,) = (demo.root / ".envbuild").rglob("demo.json")
+        file.unlink() if broken is None else file.write_text(broken)
+        must(demo, "remove", *edit_only, "greet")
+        assert spec(demo) == text + "\n[conda]\ndependencies = []\n"
+
+
+def test_environments_that_extend_it_are_named(demo: Project, index: PipIndex) -> None:
+    """Only those whose own spec doesn't say otherwise are stale after an edit of the parent."""
+    demo.write("envs/child.toml", 'extends = "demo"\n')
+    demo.write("envs/grandchild.toml", 'extends = "child"\n')
+    demo.write("envs/other.toml", 'extends = "demo"\n[pip]\ndependencies = ["extra==1.0"]\n')
+    demo.write("envs/wrong.toml", 'extends = "demo"\nunknown = 1\n')
+    must(demo, "lock", "child", "grandchild", "other")
+    said = must(demo, "add", "demo", "--pip", "extra")
+    assert "`child` and `grandchild` extend `demo`; next: `nox -s lock -- child grandchild`" in said
+    must(demo, "check", "demo", "other")
+    assert "2 of 2" in edit(demo, "check", "child", "grandchild").text
+    must(demo, "lock", "child", "grandchild")
+    must(demo, "check", "child", "grandchild")
+    told = json.loads(must(demo, "remove", "demo", "--pip", "extra", "--json"))
+    assert told["heirs"] == ["child", "grandchild"]
+    must(demo, "lock", "child", "grandchild")
+    assert "next:" not in must(demo, "add", "demo", "--pip", "tool")  # as before: no edit at all
+
+    demo.write("envs/other.toml", 'extends = "demo"\nconda.dependencies = ["extra"]\n')
+    outcome = edit(demo, "add", "demo", "--pip", "extra", "--no-lock")
+    assert "other: with that change, `envs/other.toml` has a problem" in outcome.text
+    assert "nox -s lock -- child grandchild other" in outcome.stdout
 
 
 def test_by_nox(demo: Project) -> None:
