@@ -23,7 +23,7 @@ from envbuild.spec.shapes import (
     Text,
     find_record,
 )
-from envbuild.spec.unknown import explain_unknown
+from envbuild.spec.unknown import explain_unknown, find_meant
 
 __all__ = ["Draft", "read_draft", "read_table"]
 
@@ -77,10 +77,12 @@ class _Reader:
         self.doubtful.append(at)
         return _WRONG
 
-    def refuse(self, shape: Shape, value: object, at: KeyPath) -> object:
+    def refuse(
+        self, shape: Shape, value: object, at: KeyPath, *, advice: str | None = None
+    ) -> object:
         """Report a value of another type than `shape` wants."""
         expected = expect_shape(shape, render_key(at))
-        advice = advise(shape, value)
+        advice = advice or advise(shape, value)
         tail = f"; {advice}" if advice else ""
         return self.report(at, f"expected {expected}, not {show_value(value)}{tail}")
 
@@ -178,6 +180,10 @@ class _Reader:
             slot = record.slots.get(key)
             if slot is None:
                 self.refuse_key(record, key, at)
+                continue
+            if (meant := find_meant(record, slot, item)) is not None:
+                self.refuse(slot.shape, item, (*at, key), advice=f"did you mean `{meant.key}`?")
+                self.doubtful.append((*at, meant.key))
                 continue
             read = self.read(slot.shape, item, (*at, key))
             if read is not _WRONG:

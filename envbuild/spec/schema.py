@@ -1,7 +1,9 @@
 """The JSON schema of `envs/NAME.toml`, made from the types, for completion and checks in editors.
 
 `python -m envbuild.spec.schema` rewrites the file beside this module; a test holds it up to date.
-The schema says what a key can say alone; the rules between keys are `envbuild.spec.rules`.
+The schema says what a key can say alone; the rules between keys are `envbuild.spec.rules`. It asks
+for no key, `python` included: any may come from what the spec extends or from the repository's
+defaults, which an editor doesn't see, and there a false mark is worse than a missing one.
 """
 
 from __future__ import annotations
@@ -45,7 +47,6 @@ def render_schema() -> str:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "An environment of envbuild: envs/NAME.toml",
         **root,
-        "anyOf": [{"required": ["extends"]}, _draw_required(record)],  # or it is inherited
         "$defs": dict(sorted(records.items())),
     }
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
@@ -59,15 +60,6 @@ def _draw_record(record: Record, records: dict[str, _Schema]) -> _Schema:
         "properties": {slot.key: _draw_slot(slot, records) for slot in slots},
         "additionalProperties": False,
     }
-
-
-def _draw_required(record: Record) -> _Schema:
-    """Return what a spec that inherits nothing must have, in tables too."""
-    slots = record.slots.values()
-    inner = {s.key: _draw_required(s.shape) for s in slots if isinstance(s.shape, Record)}
-    drawn: _Schema = {"required": [slot.key for slot in slots if slot.required]}
-    below = {key: table for key, table in inner.items() if table}
-    return {k: v for k, v in {**drawn, "properties": below}.items() if v}
 
 
 def _draw_slot(slot: Slot, records: dict[str, _Schema]) -> _Schema:

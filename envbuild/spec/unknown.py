@@ -7,9 +7,9 @@ from typing import Final
 
 from envbuild.spec.keys import KeyPath, find_nearest, render_key
 from envbuild.spec.phrases import join_names
-from envbuild.spec.shapes import Many, Record, Shape, Table
+from envbuild.spec.shapes import Many, Record, Shape, Slot, Table, Text
 
-__all__ = ["explain_unknown"]
+__all__ = ["explain_unknown", "find_meant"]
 
 _SYNONYMS: Final = {
     "args": "arguments",
@@ -39,6 +39,22 @@ def explain_unknown(
     if nearest:
         meant.append((*at, nearest))
     return _render(record, name, nearest, _render_homes(name, homes)), meant
+
+
+def find_meant(record: Record, slot: Slot, value: object) -> Slot | None:
+    """Return the other key of `record` that a value which can't be that of `slot` is for.
+
+    It is the one that is called nearly the same, such as `platforms` where a list is in `platform`.
+    """
+    if not isinstance(slot.shape, Table | Record) or not isinstance(value, list | str):
+        return None
+    takers = [
+        key
+        for key, other in record.slots.items()
+        if isinstance(other.shape, Many) and isinstance(other.shape.item, Text)
+    ]
+    nearest = find_nearest(slot.key, takers)
+    return record.slots[nearest] if nearest else None
 
 
 def _walk_records(record: Record, at: KeyPath) -> Iterator[tuple[KeyPath, Record]]:

@@ -39,7 +39,8 @@ BEYOND_THE_SCHEMA = {
     "text-with-nul",
     "type-json",  # JSON has no such values, so a schema can't speak of them
     "number-not-finite",
-    # What other files say: the parents of a spec.
+    # What other files say: the parents of a spec, and the repository's defaults.
+    *("defaults-wrong", "extends-incomplete", "file-empty", "file-only-comments", "python-missing"),
     *(f"extends-{what}" for what in ("circle", "contradiction", "curated-unknown", "itself")),
     *(
         f"extends-{what}"
@@ -66,6 +67,13 @@ def test_schema_is_a_schema() -> None:
 @pytest.mark.parametrize("path", sorted(VALID.glob("*.toml")), ids=lambda path: path.stem)
 def test_right_spec_fits_the_schema(path: Path) -> None:
     CHECKER.validate(tomli.loads(path.read_text(encoding="utf-8-sig")))
+
+
+def test_what_the_defaults_say_is_not_asked_of_a_spec() -> None:
+    defaults = b'[tool.envbuild.defaults]\npython = "3.11.*"\ntrain.script = "train.py"\n'
+    text = b'[train]\nsource = "src"\n'
+    assert parse_spec(text, where="envs/x.toml", find=lambda _: defaults).train
+    CHECKER.validate(tomli.loads(text.decode()))
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)

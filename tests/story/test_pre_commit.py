@@ -199,6 +199,58 @@ def test_the_hooks_are_well_formed_and_used_here() -> None:
     subprocess.run([TOOL, "validate-config", ROOT / ".pre-commit-config.yaml"], check=True)
     (check, _) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
     own = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    assert {hook["id"] for hook in own} > {"schema", "reference", "specs"}
     used = next(hook for hook in own if hook["id"] == check["id"])
     assert used["files"] == check["files"]
     assert used["entry"].endswith(check["entry"])
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, hooks: Hooks) -> Committer:
+    """Somebody who works on envbuild itself, with this checkout's tools."""
+    root = tmp_path / "envbuild"
+    run_git(tmp_path, "clone", "-q", str(hooks.repository), str(root))
+    (root / ".venv").symlink_to(ROOT / ".venv")
+    project = Project(root=root, cache=tmp_path / "cache")
+    # The tools' envbuild is the one of this folder; nothing of the network may be needed.
+    project.variables |= {
+        "PRE_COMMIT_HOME": str(tmp_path / "home"), "PYTHONPATH": str(root),
+        "HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9",
+    }  # fmt: skip
+    subprocess.run(
+        [TOOL, "install"], cwd=root, env=project.environment, check=True, capture_output=True
+    )
+    ada = Committer(project=project)
+    project.variables["SKIP"] = "ruff,ruff-format,mypy,import-rules,envbuild-check"
+    return ada
+
+
+def test_a_commit_here_has_the_schema_of_the_types_and_specs_that_satisfy_it(
+    checkout: Committer,
+) -> None:
+    root = checkout.project.root
+    done = subprocess.run(
+        [TOOL, "run", "--all-files"], cwd=root, env=checkout.project.environment,
+        text=True, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("Passed") == 3
+
+    for spec in ("envs/iris.toml", "envbuild/curated/envbuild-minimal.toml"):
+        file = root / spec
+        text = file.read_text()
+        file.write_text(text.replace("platforms = [", "platfroms = ["))
+        checkout.add(spec)
+        assert spec in checkout.refused("specs satisfy the schema.")
+        file.write_text(text)
+        checkout.add(spec)
+
+    model = root / "envbuild/spec/model.py"
+    schema = root / "envbuild/spec/envbuild.schema.json"
+    model.write_text(model.read_text().replace("One line for people.", "One line for humans."))
+    checkout.add(".")
+    checkout.refused("files were modified by this hook")
+    assert "One line for humans." in schema.read_text()
+    assert "One line for humans." in (root / "docs/spec.md").read_text()
+    checkout.add(".")
+    checkout.commits()
