@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from envbuild.sessions.context import Context, make_parser
 from envbuild.start.begin import Begun, begin
+from envbuild.start.scaffold import FURTHER
 
 __all__ = ["run"]
 
@@ -53,5 +54,5 @@ def _show(begun: Begun) -> None:
         f"    nox -s train -- {name} --target local\n"
         f"    nox -s train -- {name}\n\n"
         "The last one trains in the image, for which Docker Engine has to run; `nox -s doctor` "
-        "says what is missing on this machine."
+        f"says what is missing on this machine.\n\n{FURTHER}"
     )

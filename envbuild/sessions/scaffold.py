@@ -5,7 +5,7 @@ from __future__ import annotations
 from envbuild.errors import SpecError
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import print_table
-from envbuild.start.scaffold import scaffold
+from envbuild.start.scaffold import FURTHER, scaffold
 from envbuild.start.templates import KINDS
 
 __all__ = ["run"]
@@ -47,3 +47,4 @@ def run(context: Context) -> None:
     for path in written:
         print(f"wrote `{path}`")
     print(f"next: `nox -s lock -- {name}`, and `nox -s train -- {name}`")
+    print(FURTHER)

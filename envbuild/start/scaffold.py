@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -16,10 +17,15 @@ from envbuild.spec.phrases import join_names
 from envbuild.spec.schema import SCHEMA_FILE
 from envbuild.start.templates import render_kind
 
-__all__ = ["SCHEMA_PLACE", "scaffold", "write_schema"]
+__all__ = ["FURTHER", "SCHEMA_PLACE", "scaffold", "write_schema"]
 
 SCHEMA_PLACE: Final = "envs/envbuild.schema.json"
 """Where a repository has the schema: beside the specs, committed, so that it is there for all."""
+
+FURTHER: Final = """\
+to check locks before each commit: the hooks of envbuild's `docs/ci.md`, for pre-commit
+to build and test in CI: the workflows of envbuild's `examples/ci`, for GitHub Actions and GitLab"""
+"""What a repository may want once it has an environment, a line each."""
 
 
 def scaffold(root: Path, name: str, *, kind: str, force: bool = False) -> tuple[str, ...]:
@@ -38,7 +44,7 @@ def scaffold(root: Path, name: str, *, kind: str, force: bool = False) -> tuple[
             hint="choose another name; or, to write over what is there, "
             f"run `nox -s scaffold -- {name} --from {kind} --force`",
         )
-    with _all_or_none(root, files):
+    with _uninterrupted(), _all_or_none(root, files):
         written = [path for path, text in files.items() if write_atomic(root / path, text)]
         written += write_schema(root)
     return tuple(written)
@@ -61,6 +67,16 @@ def _check_name(name: str) -> None:
         raise SpecError(
             "spec.name", error.message, hint=f"run `nox -s scaffold -- {better}`"
         ) from None
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Have Ctrl-C and SIGTERM wait for the end of the block, which takes no time to speak of."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -50,8 +50,28 @@ KINDS: Final[Mapping[str, Kind]] = {
         summary="training with PyTorch on a GPU (several GB to download)",
         sources={"train.py": "net.py"},
     ),
+    "envbuild-minimal": Kind(
+        summary="extends the smallest environment that comes with envbuild",
+        sources={"train.py": "line.py"},
+    ),
+    "envbuild-scientific": Kind(
+        summary="extends the one with arrays, tables, plots and scikit-learn",
+        sources={"train.py": "forest.py"},
+    ),
+    "envbuild-notebook": Kind(
+        summary="extends the scientific one with JupyterLab and a kernel",
+        sources={"train.py": "forest.py"},
+    ),
+    "envbuild-serving": Kind(
+        summary="extends the one for web services; a model that is trained, served and tested",
+        sources={"train.py": "line.py", "score.py": "score.py"},
+    ),
+    "envbuild-gpu-training": Kind(
+        summary="extends the one with PyTorch and CUDA of conda-forge (several GB to download)",
+        sources={"train.py": "net.py"},
+    ),
 }
-"""By name; the spec of each is `templates/NAME.toml`."""
+"""By name; the spec of each is `templates/NAME.toml`. A curated environment's extends that one."""
 
 
 def find_kind(name: str) -> Kind:

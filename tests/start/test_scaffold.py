@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
 
 import jsonschema
 import pytest
 import tomli
 
 from envbuild.errors import SpecError
-from envbuild.spec.load import load_spec
+from envbuild.spec.curated import find_curated
+from envbuild.spec.load import load_curated, load_spec
 from envbuild.spec.schema import SCHEMA_FILE
 from envbuild.start.scaffold import SCHEMA_PLACE, scaffold
 from envbuild.start.templates import KINDS
@@ -51,6 +57,17 @@ def test_first_line_names_the_schema_that_is_there(tmp_path: Path, kind: str) ->
     )
 
 
+def test_every_curated_environment_is_a_kind_that_extends_it(tmp_path: Path) -> None:
+    assert set(find_curated()) == {kind for kind in KINDS if kind.startswith("envbuild-")}
+    for kind in find_curated():
+        scaffold(tmp_path, f"my-{kind}", kind=kind)
+        spec = load_spec(tmp_path / f"envs/my-{kind}.toml")
+        parent = load_curated(kind, root=tmp_path)
+        assert spec.extends == kind
+        assert set(parent.pip.dependencies) <= set(spec.pip.dependencies)
+        assert (spec.conda, spec.image) == (parent.conda, parent.image)
+
+
 def lint(file: Path, folder: Path) -> str:
     """Return what taplo, the checker in the editors' extension, has against a file."""
     program = Path(sys.executable).with_name("taplo")
@@ -62,9 +79,9 @@ def lint(file: Path, folder: Path) -> str:
 
 def test_editors_check_by_that_line(tmp_path: Path) -> None:
     for kind in KINDS:
-        scaffold(tmp_path, kind, kind=kind)
-        assert lint(tmp_path / f"envs/{kind}.toml", tmp_path) == ""
-    file = tmp_path / "envs/minimal.toml"
+        scaffold(tmp_path, f"my-{kind}", kind=kind)
+        assert lint(tmp_path / f"envs/my-{kind}.toml", tmp_path) == ""
+    file = tmp_path / "envs/my-minimal.toml"
     file.write_text(file.read_text().replace("dependencies =", "dependancies ="))
     # From elsewhere, too: the schema is looked for beside the file.
     assert "'dependancies' was unexpected" in lint(file, Path("/"))
@@ -122,9 +139,81 @@ def test_full_disk_gives_back_what_was_written_over(small_disk: Path) -> None:
     assert not (small_disk / "src").exists()
 
 
+WATCHED = ("/envbuild/start/", "/envbuild/kit/files.py", "/contextlib.py", "/tempfile.py")
+
+
+def interrupt_at(line: int, number: signal.Signals, work: Callable[[], object]) -> bool:
+    """Run `work`, with a signal before that line of the code that writes; False if it had ended."""
+    seen = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal seen
+        if event == "line" and any(part in frame.f_code.co_filename for part in WATCHED):
+            seen += 1
+            if seen == line:
+                sys.settrace(None)
+                signal.raise_signal(number)
+        return trace
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    old = signal.signal(number, interrupt)  # as the sessions have it
+    sys.settrace(trace)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(None)
+        signal.signal(number, old)
+    return False
+
+
+def read_all(root: Path) -> dict[str, bytes | None]:
+    """Return every path below `root`; what is in it, if it is a file."""
+    return {str(p): p.read_bytes() if p.is_file() else None for p in root.rglob("*")}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("there", [False, True], ids=["new", "over-what-is-there"])
+def test_interrupted_anywhere_all_is_written_or_nothing(
+    tmp_path: Path, number: signal.Signals, *, there: bool
+) -> None:
+    """Before every single line, where a file has its name for a moment only too."""
+    root = tmp_path / "root"
+
+    def begin() -> None:
+        shutil.rmtree(root, ignore_errors=True)
+        root.mkdir()
+        if there:
+            scaffold(root, "cpu", kind="train")
+
+    def write() -> tuple[str, ...]:
+        return scaffold(root, "cpu", kind="serve", force=True)
+
+    begin()
+    before = read_all(root)
+    write()
+    after = read_all(root)
+    begin()
+    line, ended = 0, {"before": 0, "after": 0}
+    while interrupt_at(line := line + 1, number, write):
+        now = read_all(root)
+        assert now in (before, after), f"line {line}"
+        ended["before" if now == before else "after"] += 1
+        if now != before:
+            begin()
+    assert min(ended.values()) > 10
+    assert read_all(root) == after
+
+
 def test_sessions_list_and_write(project: Project) -> None:
     listed = project.must("-s", "scaffold", "--", "--list").stdout
     assert all(kind in listed for kind in KINDS)
+    said = project.must("-s", "scaffold", "--", "more", "--from", "envbuild-scientific").stdout
+    assert "pre-commit" in said
+    assert "`examples/ci`" in said
     said = project.must("-s", "scaffold", "--", "cpu", "--json").stdout
     found = json.loads(said[said.index("{") :])
     assert "envs/cpu.toml" in found["written"]

@@ -64,8 +64,9 @@ def test_serve_trains_and_passes_its_smoke_test(empty: Project, engine: Engine) 
 
 
 @pytest.mark.network
-def test_train_trains_a_model_that_is_good(empty: Project) -> None:
-    init(empty, "digits", "--from", "train")
+@pytest.mark.parametrize("kind", ["train", "envbuild-scientific"])
+def test_train_trains_a_model_that_is_good(empty: Project, kind: str) -> None:
+    init(empty, "digits", "--from", kind)
     empty.must("-s", "lock", "check", "--", "digits")
     empty.must("-s", "train", "--", "digits", "--target", "local", "--trees", "20")
     (metrics,) = find_outputs(empty, "metrics.json")
