@@ -14,16 +14,15 @@ from dataclasses import replace
 from typing import Any, Final
 
 from envbuild.errors import LockError, SpecError
-from envbuild.identity.recipe import Base, Format, ImageSettings, Recipe
+from envbuild.identity.recipe import Base, Format, ImageSettings, Recipe, Source
 from envbuild.kit.canonical import digest_json
 from envbuild.lock.model import Artifact, CondaPackage, DebianPackage, PlatformLock, Wheel
 from envbuild.lock.names import normalise_name
-from envbuild.spec.derive import find_base
+from envbuild.spec.derive import PREFIX, find_base
 from envbuild.spec.model import EnvSpec
 
 __all__ = [
     "IDENTITY_VERSION",
-    "PREFIX",
     "TAG_DIGITS",
     "digest_index",
     "digest_recipe",
@@ -35,9 +34,6 @@ __all__ = [
 
 IDENTITY_VERSION: Final = 2
 """Version of the list of fields; raised with any change of it, so no two lists share a digest."""
-
-PREFIX: Final = "/opt/env"
-"""Where every environment lives. One place for all, so that a package's layer fits all of them."""
 
 TAG_DIGITS: Final = 20
 """Hex digits of the env digest in a tag: 80 bits; the whole digest is in a label."""
@@ -54,11 +50,13 @@ def plan_recipe(
     form: Format | None = None,
     base: Base | None = None,
     local: Iterable[Wheel] = (),
+    sources: Iterable[Source] = (),
 ) -> Recipe:
     """Return the recipe of the image that `lock` is for; `lock` is fresh for `spec`.
 
     `form` is the repository's choice of formats; `base` stands in for the lock's where it is built
-    from a Dockerfile; `local` are wheels of the repository's own source trees, which no lock has.
+    from a Dockerfile; `local` are wheels of the repository's own source trees, and `sources` its
+    files that the image holds, neither of which a lock has.
     Artifacts are sorted and their names spelled in one way, so a recipe has no trace of the order
     or the spelling that a resolver happened to choose. Raises `SpecError` `identity.no-python`
     where wheels have no interpreter to run on, `identity.two-pythons` where the spec names one
@@ -70,6 +68,7 @@ def plan_recipe(
         base=base or _plan_base(spec, lock),
         artifacts=tuple(sorted(map(_normalise, lock.artifacts), key=_artifact_fields)),
         local=tuple(sorted(local, key=_artifact_fields)),
+        sources=tuple(sorted(sources, key=lambda source: source.target)),
         prefix=PREFIX,
         python_minor=lock.python_minor,
         interpreter=interpreter,
@@ -158,7 +157,8 @@ def identity_fields(
     `assembler` is the version of the code that makes layers, `plan` the constants it uses.
     Artifacts are lists `[manager, name, version, build, sha256, size]`, sorted; for a Debian
     package the build is its architecture, for a wheel it is empty. Sizes (bytes) decide which
-    packages share a layer.
+    packages share a layer. `sources` came later: only a recipe that has some has that field, so no
+    other's digest has moved, and no two lists can be one.
     """
     return {
         "envbuild-identity": IDENTITY_VERSION,
@@ -166,6 +166,7 @@ def identity_fields(
         "base": {"kind": recipe.base.kind, "digest": recipe.base.digest},
         "artifacts": sorted(map(_artifact_fields, recipe.artifacts)),
         "local": sorted(map(_artifact_fields, recipe.local)),
+        **({"sources": {s.target: s.digest for s in recipe.sources}} if recipe.sources else {}),
         "prefix": recipe.prefix,
         "python-minor": recipe.python_minor,
         "interpreter": recipe.interpreter,

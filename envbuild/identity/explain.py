@@ -27,6 +27,7 @@ _WORDS: Final = {
 _TABLE_WORDS: Final = {
     "format": "format,",
     "labels": "label",
+    "sources": "source",
     "plan": "envbuild's plan of layers,",
 }
 
@@ -77,8 +78,8 @@ def _explain_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[
             continue
         if field == "base":
             yield _changed(field, "base", _show_base(before), _show_base(after))
-        elif isinstance(before, Mapping) and isinstance(after, Mapping):
-            yield from _explain_table(field, before, after)
+        elif field in _TABLE_WORDS:  # where nothing is in it, it may not be there
+            yield from _explain_table(field, before or {}, after or {})
         else:
             yield _changed(field, _WORDS.get(field, f"`{field}`"), _show(before), _show(after))
 

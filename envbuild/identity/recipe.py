@@ -8,7 +8,7 @@ from typing import Literal
 
 from envbuild.lock.model import Artifact, Wheel
 
-__all__ = ["Base", "Format", "ImageSettings", "Recipe"]
+__all__ = ["Base", "Format", "ImageSettings", "Recipe", "Source"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,10 +42,24 @@ class ImageSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """Files of the repository that the image has at `target`, a layer of their own.
+
+    `digest` covers paths, contents, which of them are executable, and links. `size` is that of all
+    of them in bytes; it follows from the digest, and is not part of the identity.
+    """
+
+    target: str
+    digest: str
+    size: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """One image on one platform. Assembly is a pure function of this and the artifacts' bytes.
 
-    `local` are wheels made of the repository's own source trees: the topmost layer. `prefix` is
+    `local` are wheels made of the repository's own source trees: the topmost layer of packages.
+    `sources` are above it, the repository's files as they are. `prefix` is
     where the environment lives (`/opt/env`); `python_minor` names site-packages; `interpreter` is
     the Python that a virtual environment at `prefix` points to, empty where conda brings Python
     into the prefix itself. `bytecode` is the full version of the Python whose byte code the
@@ -58,6 +72,7 @@ class Recipe:
     base: Base
     artifacts: tuple[Artifact, ...]
     local: tuple[Wheel, ...] = ()
+    sources: tuple[Source, ...] = ()
     prefix: str
     python_minor: str
     interpreter: str

@@ -10,11 +10,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from envbuild.errors import LockError, RegistryError
-from envbuild.identity.recipe import Recipe
+from envbuild.identity.recipe import Recipe, Source
 from envbuild.image.config import (
     BaseParts,
     Layer,
@@ -34,7 +34,9 @@ from envbuild.layers.pack import (
     is_compiled,
     plan_layers,
     skeleton_key,
+    source_key,
 )
+from envbuild.layers.source import SourceTree
 from envbuild.lock.model import Artifact, CondaPackage, DebianPackage
 from envbuild.oci.descriptor import OCI_CONFIG, Descriptor
 
@@ -49,11 +51,13 @@ FindCompiler = Callable[[], tuple[str, ...]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LayerSource:
-    """What layers are made of: who fetches artifacts, and the Python that compiles."""
+    """What layers are made of: who fetches artifacts, the Python that compiles, and where the
+    repository's files are."""
 
     fetch: Fetch
     find_compiler: FindCompiler
     index: LayerIndex | None = None
+    trees: Mapping[Source, SourceTree] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,7 +157,15 @@ def plan_jobs(recipe: Recipe) -> tuple[LayerJob, ...]:
         *(_plan_job(recipe, plan) for plan in below),
         *([finish] if debian else ()),
         *(_plan_job(recipe, plan) for plan in above),
+        *(_plan_source(recipe, source) for source in recipe.sources),
     )
+
+
+def _plan_source(recipe: Recipe, source: Source) -> LayerJob:
+    return LayerJob(
+        key=source_key(recipe, source), title=f"source: {source.target}", kind="source",
+        recipe=recipe, source=source,
+    )  # fmt: skip
 
 
 def _plan_job(recipe: Recipe, plan: LayerPlan) -> LayerJob:
@@ -196,7 +208,12 @@ def _prepare(missing: Sequence[LayerJob], source: LayerSource) -> list[LayerJob]
     compiled = any(is_compiled(job.recipe, a) for job in missing for a in job.artifacts)
     compiler = source.find_compiler() if compiled else ()
     return [
-        replace(job, files={a.sha256: files[a.sha256] for a in job.artifacts}, compiler=compiler)
+        replace(
+            job,
+            files={a.sha256: files[a.sha256] for a in job.artifacts},
+            compiler=compiler,
+            tree=source.trees[job.source] if job.source else None,
+        )
         for job in missing
     ]
 

@@ -162,4 +162,4 @@ def find_source(site: Site, plan: ImagePlan) -> LayerSource:
         )  # fmt: skip
 
     index = open_index(site, plan.repository) if plan.repository else None
-    return LayerSource(fetch=fetch, find_compiler=find_compiler, index=index)
+    return LayerSource(fetch=fetch, find_compiler=find_compiler, index=index, trees=plan.sources)

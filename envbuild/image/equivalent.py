@@ -6,6 +6,7 @@ steps run programs, at a time, on a machine.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from envbuild.identity.recipe import Recipe
@@ -36,6 +37,9 @@ def _render(plan: ImagePlan) -> Iterator[str]:
     if recipe.managed:
         yield from _install_conda(recipe, name)
         yield from _install_wheels(recipe, name)
+    for source in sorted(plan.spec.image.source, key=lambda source: source.target):
+        path = source.path.replace("[", "[[]")  # else it would begin a pattern
+        yield f"COPY {json.dumps([_escape(path), _escape(source.target)])}"
     yield from _configure(recipe)
 
 
@@ -96,6 +100,11 @@ def _configure(recipe: Recipe) -> Iterator[str]:
     user = recipe.settings.user
     yield f"USER {'65532:65532' if user == 'nonroot' else user}"
     yield 'CMD ["python"]'
+
+
+def _escape(path: str) -> str:
+    """Return the path for `COPY`, to which `$` would name a variable."""
+    return path.replace("$", "\\$")
 
 
 def _quote(text: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from envbuild.errors import ImageError
+from envbuild.identity.recipe import Source
 from envbuild.kit.files import write_atomic
 from envbuild.layers.entry import Entry
 from envbuild.lock.model import Artifact, CondaPackage
@@ -42,13 +43,17 @@ def _mark(entry: Entry) -> str:
     return f"{entry.size}{checksum}"
 
 
-def write_listing(folder: Path, key: str, packages: Iterable[tuple[Artifact, Files]]) -> None:
-    """Keep what the packages of the layer `key` bring, in their order."""
+def write_listing(
+    folder: Path, key: str, packages: Iterable[tuple[Artifact | Source, Files]]
+) -> None:
+    """Keep what the packages, or the repository's files, of the layer `key` bring, in order."""
     named = [[_label(artifact), files] for artifact, files in packages]
     write_atomic(_file(folder, key), json.dumps(named))
 
 
-def _label(artifact: Artifact) -> str:
+def _label(artifact: Artifact | Source) -> str:
+    if isinstance(artifact, Source):
+        return f"{artifact.target} (source)"
     kind = "conda" if isinstance(artifact, CondaPackage) else "pip"
     return f"{artifact.name} ({kind})"
 

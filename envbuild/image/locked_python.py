@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Final
 
 from envbuild.errors import ImageError
-from envbuild.identity.digest import PREFIX
 from envbuild.image.assemble import Fetch
 from envbuild.kit.files import atomic_folder
 from envbuild.kit.places import Cache
@@ -27,6 +26,7 @@ from envbuild.layers.entry import Entry
 from envbuild.layers.order import plan_entries
 from envbuild.lock.debian_index import parse_stanza
 from envbuild.lock.model import Artifact, CondaPackage, DebianPackage
+from envbuild.spec.derive import PREFIX
 
 __all__ = ["unpack_python"]
 

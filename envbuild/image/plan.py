@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from envbuild.errors import SpecError
 from envbuild.identity.digest import (
@@ -15,13 +15,16 @@ from envbuild.identity.digest import (
     identity_fields,
     plan_recipe,
 )
-from envbuild.identity.recipe import Base, Format, Recipe
+from envbuild.identity.recipe import Base, Format, Recipe, Source
 from envbuild.layers.plan import ASSEMBLER, plan_constants
 from envbuild.lock.model import Artifact, Lock, PlatformLock, Wheel
 from envbuild.lock.provenance import Provenance
 from envbuild.spec.model import EnvSpec
 from envbuild.spec.platforms import PLATFORMS, Platform, find_host_platform
 from envbuild.spec.settings import Settings
+
+if TYPE_CHECKING:
+    from envbuild.layers.source import SourceTree
 
 __all__ = [
     "BuildTrees",
@@ -64,6 +67,8 @@ class ImagePlan:
     """What the same lock has for this machine, whose Python compiles for other platforms, too."""
     provenance: Provenance | None = None
     """Where wheels come from that no index has; None where the repository is not known."""
+    sources: Mapping[Source, SourceTree] = field(default_factory=dict)
+    """Where the files of the recipe's sources are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,8 +102,8 @@ def plan_environment(
 ) -> EnvironmentPlan:
     """Name the image of `lock` for each of its platforms that containers run on.
 
-    `root` is the repository, and `trees` builds its source trees, whose contents name the image,
-    too.
+    `root` is the repository, whose files that the image holds name it, too, and so do its source
+    trees, which `trees` builds.
 
     Raises `SpecError` `image.no-platform` where there is none.
     """
@@ -110,7 +115,10 @@ def plan_environment(
             hint=f"add `linux-64` or `linux-aarch64` to `platforms` in `envs/{name}.toml`, "
             f"then run `nox -s lock -- {name}`",
         )
-    images = [_plan_image(name, spec, lock, subdir, settings, root, trees) for subdir in subdirs]
+    sources = _plan_sources(spec, root)
+    images = [
+        _plan_image(name, spec, lock, subdir, settings, root, trees, sources) for subdir in subdirs
+    ]
     if len(images) == 1:
         digest = images[0].digest
     else:
@@ -142,7 +150,8 @@ def plan_platform(
     """
     if platform.subdir not in lock.platforms:
         raise _no_platform(name, platform, lock.platforms)
-    return _plan_image(name, spec, lock, platform.subdir, settings, root, trees)
+    sources = _plan_sources(spec, root) if platform.has_image else {}
+    return _plan_image(name, spec, lock, platform.subdir, settings, root, trees, sources)
 
 
 def _plan_image(
@@ -153,11 +162,13 @@ def _plan_image(
     settings: Settings,
     root: Path | None,
     trees: BuildTrees,
+    sources: Mapping[Source, SourceTree],
 ) -> ImagePlan:
     form = Format(compression=settings.compression, media_types=settings.media_types)
     part = lock.platforms[subdir]
     local = trees(part) if part.trees else ()
-    recipe = plan_recipe(spec, part, form=form, base=_plan_base(spec, subdir, root), local=local)
+    base = _plan_base(spec, subdir, root)
+    recipe = plan_recipe(spec, part, form=form, base=base, local=local, sources=sources)
     digest = digest_image(recipe)
     repository = _find_repository(spec, settings)
     reference = format_reference(repository or _LOCAL, name, digest)
@@ -171,6 +182,7 @@ def _plan_image(
         repository=repository,
         host_artifacts=_find_host_artifacts(lock),
         provenance=Provenance(root=root, lock=part) if root else None,
+        sources=sources,
     )
 
 
@@ -181,6 +193,15 @@ def _plan_base(spec: EnvSpec, subdir: str, root: Path | None) -> Base | None:
     from envbuild.image.dockerfile import plan_dockerfile_base
 
     return plan_dockerfile_base(spec.image, root=root or Path(), platform=subdir)
+
+
+def _plan_sources(spec: EnvSpec, root: Path | None) -> Mapping[Source, SourceTree]:
+    """Return the repository's files that the image holds, the same on all platforms."""
+    if not spec.image.source:
+        return {}
+    from envbuild.image.sources import plan_sources
+
+    return plan_sources(spec.image, root=root or Path())
 
 
 def _find_repository(spec: EnvSpec, settings: Settings) -> str | None:

@@ -49,13 +49,15 @@ def ensure_prefix(
 def plan_prefix(recipe: Recipe) -> Recipe:
     """Return the part of `recipe` that a prefix on this machine holds, wherever it will be.
 
-    Debian packages stay out: they are the machine's own affair. Raises `ImageError`
+    Debian packages and the repository's files stay out: they are the machine's own affair, and
+    there already. Raises `ImageError`
     `prefix.no-python` where the environment counts on a Python that this machine hasn't.
     """
     return replace(
         recipe,
         base=Base(kind="image"),  # a machine that is there already, with users and folders
         artifacts=tuple(a for a in recipe.artifacts if not isinstance(a, DebianPackage)),
+        sources=(),
         interpreter=_find_interpreter(recipe),
         prefix="",
     )

@@ -25,7 +25,7 @@ __all__ = ["LayerPreview", "Preview", "preview_environment"]
 class LayerPreview:
     """One layer: whether it is on this machine, only in a registry, or to be made.
 
-    `size` is the blob's in bytes; of a layer that is to be made, that of its archives: the blob
+    `size` is the blob's in bytes; of a layer that is to be made, that of its files or archives: it
     will be bigger where these are packed by xz, or where byte code is made. `push` is what would
     be sent of it.
     """
@@ -117,7 +117,7 @@ def _preview(
 ) -> LayerPreview:
     if layer is None:
         action: Literal["here", "registry", "make"] = "make"
-        size = job.size if job.kind == "packages" else 0  # what comes of all is little
+        size = job.size if job.kind in {"packages", "source"} else 0  # what comes of all is little
         push = size if lacks else 0
     else:
         blob = layer.blob

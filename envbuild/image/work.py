@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
-from envbuild.identity.recipe import Recipe
+from envbuild.identity.recipe import Recipe, Source
 from envbuild.image.config import LAYER_TYPES, Content, Layer
 from envbuild.image.listing import list_files, write_listing
 from envbuild.kit.places import Cache
@@ -29,6 +29,7 @@ from envbuild.oci.store import Store
 if TYPE_CHECKING:
     from envbuild.layers.compiler import Compiler
     from envbuild.layers.conda import LinkPolicy
+    from envbuild.layers.source import SourceTree
 
 __all__ = ["LayerJob", "Workbench", "read_artifact"]
 
@@ -38,23 +39,27 @@ class LayerJob:
     """One layer to make: its key and history line, what goes in, and where that is.
 
     `files` maps the SHA-256 of each artifact to its file. `compiler` is the command line of the
-    Python that compiles byte code, empty where the recipe wants none.
+    Python that compiles byte code, empty where the recipe wants none. A layer of kind `source` has
+    a `source`, whose files `tree` says where to find.
     """
 
     key: str
     title: str
-    kind: Literal["skeleton", "packages", "finish"]
+    kind: Literal["skeleton", "packages", "finish", "source"]
     recipe: Recipe
     artifacts: tuple[Artifact, ...] = ()
     part: int = 0
     parts: int = 1
     files: Mapping[str, Path] = field(default_factory=dict)
     compiler: tuple[str, ...] = ()
+    source: Source | None = None
+    tree: SourceTree | None = None
 
     @property
     def size(self) -> int:
-        """Bytes of the artifacts' archives: how much work it is."""
-        return sum(artifact.size for artifact in self.artifacts)
+        """Bytes of the artifacts' archives or of the files: how much work it is."""
+        files = self.source.size if self.source else 0
+        return files + sum(artifact.size for artifact in self.artifacts)
 
 
 class Workbench:
@@ -85,12 +90,13 @@ class Workbench:
     def make(self, job: LayerJob, check: Callable[[], None] = lambda: None) -> Layer:
         """Write the job's layer into the store; `check` raises where the work is to end.
 
-        Raises `ImageError` for an artifact that can't be unpacked.
+        Raises `ImageError` for an artifact that can't be unpacked, or files that can't be read.
         """
         groups, contents = self._read(job)
-        order = order_groups(job.artifacts, groups) if contents else range(len(groups))
-        self._list(job, [(job.artifacts[n], groups[n]) for n in order] if contents else [])
-        names = [job.artifacts[number].name for number in order] if contents else []
+        packages = job.kind == "packages"
+        order = order_groups(job.artifacts, groups) if packages else range(len(groups))
+        self._list(job, [(job.artifacts[n], groups[n]) for n in order] if packages else [])
+        names = [job.artifacts[number].name for number in order] if packages else []
         planned = plan_entries([groups[number] for number in order], names=names)
         entries = split_entries(planned, part=job.part, parts=job.parts)
         compression = job.recipe.format.compression
@@ -119,6 +125,8 @@ class Workbench:
         recipe = job.recipe
         if job.kind == "skeleton":
             return _read_skeleton(recipe), ()
+        if job.source is not None and job.tree is not None:
+            return self._read_source(job, job.source, job.tree)
         groups, contents = [], []
         for artifact in job.artifacts:
             entries = read_artifact(
@@ -138,6 +146,18 @@ class Workbench:
             user = recipe.settings.user
             return [read_finish(groups, base=recipe.base.kind, user=user)], ()
         return groups, tuple(contents)
+
+    def _read_source(
+        self, job: LayerJob, source: Source, tree: SourceTree
+    ) -> tuple[list[tuple[Entry, ...]], tuple[Content, ...]]:
+        from envbuild.layers.source import find_folders, read_source
+
+        entries = read_source(tree, source.target)
+        write_listing(self._listings, job.key, [(source, list_files(entries))])
+        content = Content(
+            kind="source", name=source.target, version="", files=len(entries), size=source.size
+        )
+        return [find_folders(job.recipe, source.target), entries], (content,)
 
     def _list(self, job: LayerJob, groups: Sequence[tuple[Artifact, Sequence[Entry]]]) -> None:
         """Keep what the packages bring, apart from Debian's: dpkg lets no two bring one path."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
-from envbuild.identity.recipe import Recipe
+from envbuild.identity.recipe import Recipe, Source
 from envbuild.kit.canonical import digest_json
 from envbuild.layers.plan import (
     ALONE,
@@ -28,6 +28,7 @@ from envbuild.layers.plan import (
     PART_BYTES,
     byte_constants,
 )
+from envbuild.layers.source import find_folders
 from envbuild.lock.model import Artifact, CondaPackage, DebianPackage, Wheel
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "is_compiled",
     "plan_layers",
     "skeleton_key",
+    "source_key",
 ]
 
 _GCC_BASE: Final = re.compile(r"gcc-\d+-base")
@@ -109,6 +111,18 @@ def finish_key(recipe: Recipe) -> str:
             **_say_assembler(recipe),
             "finish": {"base": recipe.base.kind, "user": recipe.settings.user},
             "artifacts": sorted(map(_say_artifact, packages)),
+        }
+    )
+
+
+def source_key(recipe: Recipe, source: Source) -> str:
+    """Return the key of the layer that holds files of the repository (`layers.source`)."""
+    folders = find_folders(recipe, source.target)
+    return digest_json(
+        {
+            **_say_assembler(recipe),
+            "source": {"target": source.target, "digest": source.digest},
+            "folders": [[folder.path, folder.mode, folder.owner] for folder in folders],
         }
     )
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections import Counter
-from functools import partial
-from pathlib import PurePosixPath
 from typing import Any
 
 from envbuild.errors import SpecError
 from envbuild.identity.digest import format_tag
 from envbuild.identity.explain import DIFFERENCE_COLUMNS, explain, render_differences
 from envbuild.image.plan import describe_image, plan_platform
-from envbuild.lock.files import LOCK_FILE, parse_lock
 from envbuild.lock.model import Lock
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import print_table
-from envbuild.spec.load import parse_spec
-from envbuild.spec.model import EnvSpec
+from envbuild.spec.curated import RESERVED
 from envbuild.spec.platforms import PLATFORMS, find_host_platform
+from envbuild.workspace.past import open_past
+from envbuild.workspace.trees import tree_builder
+from envbuild.workspace.workspace import Workspace
 
 __all__ = ["run"]
 
@@ -54,14 +52,22 @@ def run(context: Context) -> None:
 def _read_identity(context: Context, text: str | None, platform: str | None) -> dict[str, Any]:
     """Return the identity's fields, and under `digest` what they are hashed to."""
     name, _, commit = (text or "").partition("@")
-    if commit and name:  # it may be an environment that is no longer there
-        spec, lock = _load_commit(context, name, commit)
-    elif commit:
-        spec, lock = _load_commit(context, context.select_one(None), commit)
-    else:
+    if not (commit and name):  # at a commit it may be one that is no longer there
         name = context.select_one(name or None)
-        spec = context.load(name)
-        lock = context.load_lock(name)
+    if not commit:
+        return _describe(context, name, platform)
+    with open_past(context.root, commit, [name]) as then:
+        if name not in then.environments and not name.startswith(RESERVED):
+            raise SpecError(
+                "explain.commit",
+                f"there is no `envs/{name}.toml` at `{commit}`",
+                hint=f"`git log -- envs/{name}.toml` lists the commits that have it",
+            )
+        return _describe(then, name, platform)
+
+
+def _describe(workspace: Workspace, name: str, platform: str | None) -> dict[str, Any]:
+    spec, lock = workspace.load(name), workspace.load_lock(name)
     subdir = _choose_platform(lock, platform)
     if subdir not in PLATFORMS:
         known = ", ".join(f"`{p}`" for p in sorted(lock.platforms))
@@ -69,8 +75,9 @@ def _read_identity(context: Context, text: str | None, platform: str | None) -> 
             "image.platform", f"`{name}` is not locked for `{platform}`: it is for {known}"
         )
     image = plan_platform(
-        name, spec, lock, platform=PLATFORMS[subdir], settings=context.settings, root=context.root
-    )
+        name, spec, lock, platform=PLATFORMS[subdir], settings=workspace.settings,
+        root=workspace.root, trees=tree_builder(workspace, name, spec),
+    )  # fmt: skip
     return describe_image(image.recipe) | {"digest": image.digest}
 
 
@@ -81,38 +88,9 @@ def _choose_platform(lock: Lock, wanted: str | None) -> str:
     return host.subdir if host and host.subdir in lock.platforms else min(lock.platforms)
 
 
-def _load_commit(context: Context, name: str, commit: str) -> tuple[EnvSpec, Lock]:
-    spec_place = f"envs/{name}.toml"
-    lock_place = f"lockfiles/{name}/{LOCK_FILE}"
-    find = partial(_find_in_commit, context, commit)
-    data = _read_commit(context, commit, spec_place)
-    spec = parse_spec(data, where=f"{commit}:{spec_place}", find=find)
-    lock = parse_lock(_read_commit(context, commit, lock_place), where=f"{commit}:{lock_place}")
-    return spec, lock
-
-
-def _find_in_commit(context: Context, commit: str, place: str) -> bytes | None:
-    try:
-        return _read_commit(context, commit, place.removeprefix(f"{commit}:"))
-    except SpecError:
-        return None
-
-
-def _read_commit(context: Context, commit: str, place: str) -> bytes:
-    argv = ["git", "-C", str(context.root), "show", f"{commit}:./{PurePosixPath(place)}"]
-    done = subprocess.run(argv, capture_output=True, check=False)
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().removeprefix("fatal: ").rstrip(".")
-        raise SpecError(
-            "explain.commit",
-            f"git can't show `{place}` at `{commit}`: {said}",
-            hint=f"`git log -- {place}` lists the commits that have it",
-        )
-    return done.stdout
-
-
 def _show_one(identity: dict[str, Any]) -> None:
     counts = Counter(artifact[0] for artifact in identity["artifacts"])
+    counts.update(artifact[0] for artifact in identity["local"])
     packages = ", ".join(f"{count} {manager}" for manager, count in sorted(counts.items()))
     base = identity["base"]
     rows: list[tuple[str, ...]] = [
@@ -121,6 +99,7 @@ def _show_one(identity: dict[str, Any]) -> None:
         ("platform", identity["platform"]),
         ("base", f"{base['kind']} {base['digest']}".strip()),
         ("packages", packages or "none"),
+        *(("source", f"{at} {digest}") for at, digest in identity.get("sources", {}).items()),
         ("prefix", identity["prefix"]),
         ("python", f"{identity['python-minor']} {identity['interpreter']}".strip()),
         ("user", identity["user"]),

@@ -95,6 +95,7 @@ def _show(
         ("env digest", image.digest),
         ("base", _say_base(recipe.base.kind, recipe.base.reference, recipe.base.digest)),
         ("prefix", recipe.prefix),
+        *(("source", f"{source.path} at {source.target}") for source in image.spec.image.source),
         ("Python", _say_python(image)),
         ("byte code", f"of Python {recipe.bytecode}" if recipe.bytecode else "none"),
         ("size", f"{_say_bytes(moved)} to move, {_say_bytes(plain)} unpacked above the base"),

@@ -10,6 +10,7 @@ from envbuild.spec.formats.images import Base
 from envbuild.spec.model import EnvSpec, Image
 
 __all__ = [
+    "PREFIX",
     "find_base",
     "find_cutoff",
     "find_debian_python",
@@ -18,6 +19,9 @@ __all__ = [
     "narrow_spec",
     "say_base",
 ]
+
+PREFIX: Final = "/opt/env"
+"""Where every environment lives. One place for all, so that a package's layer fits all of them."""
 
 # The version of the package `python3` in each suite; one that is not here is not checked.
 _DEBIAN_PYTHONS: Final = {

@@ -87,6 +87,15 @@ repository = "registry.example.com/team"
 user = "nonroot"
 labels = { team = "vision" }
 """,
+    "image.source": """\
+[[image.source]]
+path = "models"
+target = "/srv/models"
+
+[[image.source]]
+path = "config/service.yaml"
+target = "/etc/service.yaml"
+""",
     "train": """\
 [train]
 script = "train.py"

@@ -18,7 +18,8 @@ Lists of packages (`conda.dependencies`; `pip.dependencies`, `pip.constraints` a
 `pip.overrides`; `system.packages`; those of `[platform.NAME]` too) are put together: the \
 parent's entries first, \
 without those whose package the child names as well.
-Any other list (`platforms`, `conda.channels`, `train.arguments`, `smoke.request`, ...) of the \
+Any other list (`platforms`, `conda.channels`, `image.source`, `train.arguments`, \
+`smoke.request`, ...) of the \
 child replaces the parent's.
 `without` of `[conda]`, `[pip]` or `[system]` names packages that are not taken over from the \
 parents.

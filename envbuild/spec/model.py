@@ -44,6 +44,7 @@ from envbuild.spec.formats import (
     REQUIREMENT,
     SECRET_ID,
     SUITE,
+    TARGET_PATH,
     URL_PATH,
     USER,
     VERSION,
@@ -56,6 +57,7 @@ __all__ = [
     "EnvSpec",
     "Expect",
     "Image",
+    "ImageSource",
     "Pip",
     "PlatformConda",
     "PlatformExtra",
@@ -192,6 +194,23 @@ class System:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ImageSource:
+    """Files of the repository as a layer of the image, above all packages."""
+
+    path: Annotated[
+        str,
+        RELATIVE_PATH,
+        "Folder or file of the repository, relative to its root, without what git ignores. It is "
+        "taken as it is at each build; the lock has nothing of it.",
+    ]
+    target: Annotated[
+        str,
+        TARGET_PATH,
+        "Where the image has it: the folder's files are below this path, a file is at it.",
+    ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Image:
     """What the image stands on and how it presents itself."""
 
@@ -238,7 +257,7 @@ class Image:
     ] = None
     user_managed: Annotated[
         bool,
-        "Whether the base brings Python with all packages itself, and nothing is added to it.",
+        "Whether the base brings Python with all packages itself, and none is added to it.",
     ] = False
     bytecode: Annotated[
         bool | None,
@@ -249,6 +268,9 @@ class Image:
     labels: Annotated[Mapping[Annotated[str, LABEL], str], "Labels of the image."] = field(
         default_factory=dict
     )
+    source: Annotated[
+        tuple[ImageSource, ...], "Files of the repository that the image holds, a layer each."
+    ] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

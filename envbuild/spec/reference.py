@@ -101,7 +101,7 @@ def _render_record(place: KeyPath, record: Record, *, level: int = 2) -> Iterato
 
 
 def _bracket(key: str) -> str:
-    return f"[{key}]" if key == "smoke.request" else key
+    return f"[{key}]" if key in {"image.source", "smoke.request"} else key
 
 
 def _render_slot(slot: Slot, place: KeyPath) -> str:

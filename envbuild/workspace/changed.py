@@ -7,15 +7,11 @@ from pathlib import Path
 
 from envbuild.errors import EnvbuildError
 from envbuild.image.plan import EnvironmentPlan
-from envbuild.kit.checkout import open_commit
-from envbuild.spec.load import find_environments
+from envbuild.workspace.past import open_past
 from envbuild.workspace.plans import plan_named
 from envbuild.workspace.workspace import Workspace
 
 __all__ = ["find_changed"]
-
-_STATED = ("envs", "lockfiles", "pyproject.toml")
-"""What says how images are made; most need no other file of the repository to be named."""
 
 
 def find_changed(root: Path, plans: Sequence[EnvironmentPlan], *, commit: str) -> Mapping[str, str]:
@@ -25,28 +21,13 @@ def find_changed(root: Path, plans: Sequence[EnvironmentPlan], *, commit: str) -
     What doesn't move the digest, such as comments, doesn't count. Raises `ToolError`
     `git.commit` if there is no such commit.
     """
-    with open_commit(root, commit) as past:
-        past.bring(_STATED)
-        then = Workspace(root=past.root)
-        known = set(find_environments(past.root))
-        if any(_needs_more(then, plan.name) for plan in plans if plan.name in known):
-            past.bring(["."])
+    with open_past(root, commit, [plan.name for plan in plans]) as then:
+        known = set(then.environments)
         return {
             plan.name: "changed" if plan.name in known else "new"
             for plan in plans
             if plan.name not in known or plan.digest != _find_digest(then, plan.name)
         }
-
-
-def _needs_more(then: Workspace, name: str) -> bool:
-    """Return whether an image is named by other files, too: trees, wheels, a Dockerfile."""
-    try:
-        spec, lock = then.load(name), then.load_lock(name)
-    except EnvbuildError:
-        return False
-    parts = lock.platforms.values()
-    own = any(part.trees or any(s.kind == "file" for s in part.sources) for part in parts)
-    return own or spec.image.dockerfile is not None
 
 
 def _find_digest(then: Workspace, name: str) -> str | None:

@@ -21,7 +21,7 @@ from envbuild.identity.digest import (
     identity_fields,
     plan_recipe,
 )
-from envbuild.identity.recipe import Base, Format, ImageSettings, Recipe
+from envbuild.identity.recipe import Base, Format, ImageSettings, Recipe, Source
 from envbuild.lock.model import Artifact, CondaPackage, DebianPackage, Wheel
 from tests.identity.golden import FOLDER, PLAN, RECIPES, dump_recipe, read_recipe
 from tests.rig.locks import BASE, artifacts, conda, debian, make_platform, make_spec, sha, wheel
@@ -68,6 +68,8 @@ def test_there_are_no_other_vectors() -> None:
 
 Change = Callable[[Any], Any]
 
+SOURCE = Source(target="/srv/a", digest="sha256:" + "d" * 64, size=1)
+
 IN: dict[type, dict[str, Change]] = {
     Recipe: {
         "platform": lambda _: "linux-aarch64",
@@ -79,12 +81,14 @@ IN: dict[type, dict[str, Change]] = {
         "artifacts": lambda value: value[1:],
         "settings": lambda value: replace(value, user="nonroot"),
         "local": lambda _: (wheel("acme"),),
+        "sources": lambda _: (SOURCE,),
         "format": lambda value: replace(value, compression="zstd"),
         "bytecode": lambda _: "3.11.10",
         "link_scripts": lambda _: "run",
         "managed": lambda _: False,
     },
     Format: {"compression": lambda _: "zstd", "media_types": lambda _: "docker"},
+    Source: {"target": lambda _: "/srv/b", "digest": lambda _: "sha256:" + "e" * 64},
     Base: {"kind": lambda _: "scratch", "digest": lambda _: "sha256:" + "c" * 64},
     ImageSettings: {"user": lambda _: "nonroot", "labels": lambda _: {"team": "speech"}},
     CondaPackage: {
@@ -110,6 +114,7 @@ IN: dict[type, dict[str, Change]] = {
 }
 
 OUT: dict[type, dict[str, Change]] = {
+    Source: {"size": lambda _: 2},  # it follows from the digest
     Base: {"reference": lambda _: "mirror.example.com/base:2"},
     CondaPackage: {"url": lambda _: "https://mirror.example.com/x.conda"},
     Wheel: {"filename": lambda _: "other.whl"},
@@ -126,6 +131,8 @@ def _example(kind: type) -> tuple[Any, Callable[[Any], Recipe]]:
         return base, lambda value: replace(RECIPE, base=value)
     if kind is ImageSettings:
         return RECIPE.settings, lambda value: replace(RECIPE, settings=value)
+    if kind is Source:
+        return SOURCE, lambda value: replace(RECIPE, sources=(value,))
     if kind is Format:
         return RECIPE.format, lambda value: replace(RECIPE, format=value)
     makers: dict[type, Any] = {CondaPackage: conda, Wheel: wheel, DebianPackage: debian}

@@ -16,7 +16,7 @@ from envbuild.identity.explain import (
     explain,
     render_differences,
 )
-from envbuild.identity.recipe import Base, ImageSettings, Recipe
+from envbuild.identity.recipe import Base, ImageSettings, Recipe, Source
 from envbuild.kit.canonical import digest_json
 from envbuild.lock.model import Artifact
 from tests.identity.golden import PLAN
@@ -100,6 +100,19 @@ def test_a_field_is_explained_in_words(field: str, value: object, row: tuple[str
     changed = replace(RECIPE, **{field: value})  # type: ignore[arg-type]
     assert _rows(_fields(), _fields(changed)) == [row]
     assert len(row) == len(DIFFERENCE_COLUMNS)
+
+
+def test_a_source_is_named_by_where_it_is() -> None:
+    one = Source(target="/srv/a", digest="sha256:" + "1" * 64)
+    other = replace(one, digest="sha256:" + "2" * 64)
+
+    def told(old: tuple[Source, ...], new: tuple[Source, ...]) -> list[tuple[str, ...]]:
+        return _rows(*(_fields(replace(RECIPE, sources=sources)) for sources in (old, new)))
+
+    assert told((one,), (other,)) == [("source `/srv/a`", "changed", one.digest, other.digest)]
+    assert told((), (one,)) == [("source `/srv/a`", "added", "", one.digest)]
+    assert told((one,), ()) == [("source `/srv/a`", "removed", one.digest, "")]
+    assert told((one,), (one,)) == []
 
 
 def test_a_new_envbuild_is_explained() -> None:

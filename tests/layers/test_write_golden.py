@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from envbuild.kit.canonical import digest_bytes
+from envbuild.kit.tree import read_tree
 from envbuild.layers.archive import body_of_bytes
 from envbuild.layers.conda import read_conda
 from envbuild.layers.deb import read_deb
@@ -28,6 +29,7 @@ from envbuild.layers.entry import Entry, Piece
 from envbuild.layers.order import plan_entries
 from envbuild.layers.plan import ASSEMBLER, Compression, plan_constants
 from envbuild.layers.skeleton import read_skeleton
+from envbuild.layers.source import SourceTree, find_folders, read_source
 from envbuild.layers.wheel import read_wheel
 from envbuild.layers.write import write_layer
 from envbuild.lock.model import DebianPackage
@@ -146,6 +148,18 @@ def _make_skeleton(_folder: Path) -> list[tuple[Entry, ...]]:
     return [read_skeleton(make_recipe())]
 
 
+def _make_source(folder: Path) -> list[tuple[Entry, ...]]:
+    (folder / "sub").mkdir()
+    (folder / "sub/run").write_bytes(b"#!/bin/sh\n")
+    (folder / "sub/run").chmod(0o700)
+    (folder / "data").write_bytes(_NOISE)
+    (folder / "link").symlink_to("sub/run")
+    files, _ = read_tree(folder, ["sub/run", "data", "link"])
+    tree = SourceTree(path="models", root=folder, files=files)
+    target = "/workspace/models"
+    return [find_folders(make_recipe(), target), read_source(tree, target)]
+
+
 _MAKERS = {
     "layer": _make_layer,
     "wheel": _make_wheel,
@@ -153,6 +167,7 @@ _MAKERS = {
     "debian": _make_debs,
     "finish": _make_finish,
     "skeleton": _make_skeleton,
+    "source": _make_source,
 }
 
 
@@ -182,7 +197,11 @@ def test_bytes_do_not_depend_on_the_process(tmp_path: Path) -> None:
 def render() -> str:
     """Return what `golden.json` holds."""
     with tempfile.TemporaryDirectory() as folder:
-        made = {name: _describe(make(Path(folder))) for name, make in _MAKERS.items()}
+        made = {}
+        for name, make in _MAKERS.items():
+            own = Path(folder) / name
+            own.mkdir()
+            made[name] = _describe(make(own))
     return json.dumps({"assembler": ASSEMBLER, "plan": _PLANS, **made}, indent=2) + "\n"
 
 

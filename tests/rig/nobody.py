@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from envbuild.errors import EnvbuildError
 from tests.rig.need import missing
 
 __all__ = ["as_nobody", "open_folder"]
@@ -36,18 +38,23 @@ def as_nobody(work: Callable[[], Any]) -> Any:
     there, here = os.pipe()
     child = os.fork()
     if child == 0:
-        os.setgroups([])
-        os.setresgid(NOBODY, NOBODY, NOBODY)
-        os.setresuid(NOBODY, NOBODY, NOBODY)
-        os.environ["HOME"] = "/nonexistent"
         try:
-            result = work()
-        except Exception as error:  # noqa: BLE001 - for the parent to look at
-            result = error
-        os.write(here, pickle.dumps(result))
-        os._exit(0)
+            os.write(here, pickle.dumps(_try(work)))
+        finally:  # whatever it was, this process must not go on as a test
+            os._exit(0)
     os.close(here)
     with os.fdopen(there, "rb") as file:
         data = file.read()
     os.waitpid(child, 0)
     return pickle.loads(data)
+
+
+def _try(work: Callable[[], Any]) -> Any:
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
+    os.environ["HOME"] = "/nonexistent"
+    try:
+        return work()
+    except (EnvbuildError, OSError, subprocess.SubprocessError) as error:
+        return error

@@ -86,6 +86,24 @@ def test_what_excludes_each_other_is_not_mixed(parent: Any, child: Any) -> None:
             assert keys & merged[table].keys() == chosen
 
 
+def test_sources_of_the_child_replace_the_parents() -> None:
+    one = [{"path": "a", "target": "/srv/a"}]
+    other = [{"path": "b", "target": "/srv/b"}]
+    parent = {"image": {"user": "nonroot", "source": one}}
+    assert merge_tables(parent, {"image": {"source": other}})["image"] == {
+        "user": "nonroot",
+        "source": other,
+    }
+    assert merge_tables(parent, {"image": {"user": "root"}})["image"] == {
+        "user": "root",
+        "source": one,
+    }
+    assert merge_tables(parent, {"image": {"source": []}})["image"] == {
+        "user": "nonroot",
+        "source": [],
+    }
+
+
 def test_example_is_merged_as_the_rules_say() -> None:
     spec = parse_file(VALID / "extends-sibling.toml")
     assert spec.conda is not None

@@ -107,6 +107,9 @@ def test_an_edit_of_a_tree_changes_the_image_and_not_the_lock(sources: Project) 
     assert second["reference"] != first["reference"]
     assert sources.snapshot() == before
     assert [row["why"] for row in _matrix(sources)] == ["changed"]
+    told = json.loads(sources.must("-s", "explain", "--", "cpu@HEAD", "cpu", "--json").stdout)
+    assert [found["what"] for found in told["differences"]] == ["acme (pip)"]
+    assert told["tags"] == [b["reference"].rpartition(":")[2] for b in (first, second)]
     assert _contents(sources.cache, second["manifest"], "/acme/new.py")
     (sources.root / "src/acme/src/acme/new.py").unlink()
     assert sources.build("cpu")["manifest"] == first["manifest"]

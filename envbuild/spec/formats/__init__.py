@@ -35,7 +35,13 @@ from envbuild.spec.formats.packages import (
     find_pip_name,
     has_marker,
 )
-from envbuild.spec.formats.paths import ABSOLUTE_PATH, OUTPUT_PATH, RELATIVE_PATH, URL_PATH
+from envbuild.spec.formats.paths import (
+    ABSOLUTE_PATH,
+    OUTPUT_PATH,
+    RELATIVE_PATH,
+    TARGET_PATH,
+    URL_PATH,
+)
 from envbuild.spec.formats.pythons import PYTHON, PythonRequest, parse_python
 from envbuild.spec.formats.quantities import (
     DURATION,
@@ -94,6 +100,7 @@ __all__ = [
     "REQUIREMENT",
     "SECRET_ID",
     "SUITE",
+    "TARGET_PATH",
     "URL_PATH",
     "USER",
     "VERSION",

@@ -6,7 +6,14 @@ import re
 
 from envbuild.spec.formats.base import Format
 
-__all__ = ["ABSOLUTE_PATH", "OUTPUT_PATH", "RELATIVE_PATH", "URL_PATH", "explain_relative"]
+__all__ = [
+    "ABSOLUTE_PATH",
+    "OUTPUT_PATH",
+    "RELATIVE_PATH",
+    "TARGET_PATH",
+    "URL_PATH",
+    "explain_relative",
+]
 
 # What a part of a path must not hold: patterns, backslashes, and the control characters.
 _PART = r"[^/\\*?\u0000-\u001f\u007f]"
@@ -58,6 +65,29 @@ ABSOLUTE_PATH = Format(
     expected="a path in the image that begins with `/`",
     examples=("/opt/conda/bin/python",),
     pattern=rf"(?!(?:.*/)?\.\.(?:/|$))(?:/{_PART}+)+",
+)
+
+
+def _explain_target(text: str) -> str | None:
+    if not text:
+        return "it is empty"
+    if not text.startswith("/"):
+        return f"write `/{text}`" if re.fullmatch(r"[\w.-]+(?:/[\w.-]+)*", text) else None
+    if not text.strip("/"):
+        return "that is the whole image; name a folder of it"
+    if text.endswith("/"):
+        return f"write `{text.rstrip('/')}`"
+    if re.search(r"[*?]", text):
+        return "patterns are not supported"
+    return None
+
+
+TARGET_PATH = Format(
+    name="target path",
+    expected="a path in the image that begins with `/`, without `.` and `..`",
+    examples=("/srv/models",),
+    pattern=rf"(?:/(?!\.\.?(?:/|$)){_PART}+)+",
+    explain=_explain_target,
 )
 
 

@@ -11,7 +11,7 @@ from typing import Final
 from envbuild.errors import Problem
 from envbuild.spec.keys import KeyPath
 from envbuild.spec.model import EnvSpec
-from envbuild.spec.rules import base, builds, packages, platform, running
+from envbuild.spec.rules import base, builds, packages, platform, running, sources
 from envbuild.spec.rules.rule import Rule
 
 __all__ = ["RULES", "Rule", "check_rules"]
@@ -19,6 +19,7 @@ __all__ = ["RULES", "Rule", "check_rules"]
 RULES: Final[tuple[Rule, ...]] = (
     *base.RULES,
     *builds.RULES,
+    *sources.RULES,
     *packages.RULES,
     *platform.RULES,
     *running.RULES,

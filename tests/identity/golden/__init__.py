@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from envbuild.identity.recipe import Base, Format, ImageSettings, Recipe
+from envbuild.identity.recipe import Base, Format, ImageSettings, Recipe, Source
 from envbuild.lock.model import Artifact, CondaPackage, DebianPackage, Wheel
 from tests.rig.locks import conda, debian, wheel
 
@@ -77,6 +77,19 @@ RECIPES: dict[str, Recipe] = {
         ),
         format=Format(compression="zstd"),
     ),
+    "sources": Recipe(
+        platform="linux-64",
+        base=Base(kind="scratch"),
+        artifacts=(),
+        sources=(
+            Source(target="/etc/service.yaml", digest="sha256:" + "1" * 64, size=7),
+            Source(target="/srv/models", digest="sha256:" + "2" * 64, size=8_000_000),
+        ),
+        prefix="/opt/env",
+        python_minor="3.11",
+        interpreter="",
+        settings=ImageSettings(user="root", labels={}),
+    ),
 }
 
 
@@ -90,9 +103,12 @@ def _dump_artifact(artifact: Artifact) -> dict[str, Any]:
 
 
 def dump_recipe(recipe: Recipe) -> dict[str, Any]:
-    """Return a recipe as JSON's values."""
+    """Return a recipe as JSON's values; without `sources` where it has none, as it once was."""
+    own = {key: value for key, value in _dump(recipe).items() if value or key != "sources"}
+    if recipe.sources:
+        own["sources"] = [_dump(source) for source in recipe.sources]
     return {
-        **_dump(recipe),
+        **own,
         "base": _dump(recipe.base),
         "artifacts": [_dump_artifact(artifact) for artifact in recipe.artifacts],
         "local": [_dump_artifact(artifact) for artifact in recipe.local],
@@ -109,6 +125,7 @@ def read_recipe(value: dict[str, Any]) -> Recipe:
         "base": Base(**value["base"]),
         "format": Format(**value["format"]),
         "settings": ImageSettings(**value["settings"]),
+        "sources": tuple(Source(**source) for source in value.get("sources", ())),
     }
     return Recipe(**{**value, **own})
 
