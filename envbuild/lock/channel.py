@@ -52,7 +52,8 @@ def fetch_conda(
         if error.code == "fetch.hash-mismatch":
             raise LockError(
                 "lock.hash-mismatch",
-                f"`{package.filename}` is not what was locked: {error.message}",
-                hint="ask whoever runs the channel why it changed before you lock it again",
+                error.message,
+                hint="ask whoever runs the channel why before you lock it again with "
+                f"`nox -s lock -- {task} --upgrade-package {package.name}`",
             ) from error
         raise

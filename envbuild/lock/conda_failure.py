@@ -17,6 +17,7 @@ from typing import Any, Final
 from envbuild.errors import LockError
 from envbuild.kit.login import describe_login
 from envbuild.kit.urls import strip_credentials
+from envbuild.spec.phrases import join_names
 
 __all__ = ["CondaFailure", "parse_failure", "say_channel", "say_match_spec", "say_unsatisfiable"]
 
@@ -113,7 +114,7 @@ def say_unsatisfiable(failures: Sequence[CondaFailure], *, task: str, log: Path)
     """Return the error for a request that has no solution, with each platform's explanation."""
     platforms: dict[str, list[str]] = {}
     for failure in failures:
-        platforms.setdefault(failure.explanation, []).append(failure.platform)
+        platforms.setdefault(_drop_repeats(failure.explanation), []).append(failure.platform)
     parts = [
         f"{', '.join(names)}:\n{_indent(explanation)}" for explanation, names in platforms.items()
     ]
@@ -127,9 +128,31 @@ def say_unsatisfiable(failures: Sequence[CondaFailure], *, task: str, log: Path)
                 f"that is what the solver says for {names}, and its whole output is in `{log}`",
             ]
         ),
-        hint=f"change `conda.dependencies`, `python`, `exclude-newer` or "
-        f"`[conda.virtual-packages]` in `envs/{task}.toml`, or add a channel",
+        hint=_advise_request(task, "\n".join(platforms)),
     )
+
+
+def _advise_request(task: str, said: str) -> str:
+    keys = "`conda.dependencies`, `python` or `[conda.virtual-packages]`"
+    ways = [f"change {keys} in `envs/{task}.toml`", "add a channel"]
+    if "for this platform" in said:
+        ways.append("ask for a package only where it is, under `[platform.NAME.conda]`")
+    if "after the cutoff date" in said:
+        ways.append("take a later day for `exclude-newer`")
+    return f"{', or '.join(ways)}; then run `nox -s lock -- {task}`"
+
+
+def _drop_repeats(text: str) -> str:
+    """Return the solver's tree without a branch that says what the one before it said.
+
+    rattler repeats branches now and then, and then two platforms' trees seem to differ.
+    """
+    lines: list[str] = []
+    for line in text.splitlines():
+        if lines and re.sub("[├└]", "", line) == re.sub("[├└]", "", lines[-1]):
+            lines.pop()
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def _indent(text: str) -> str:
@@ -144,16 +167,24 @@ def say_channel(failure: CondaFailure, *, log: Path, written: Sequence[str] = ()
     status = re.search(r"\b([45]\d\d) ([A-Z][A-Za-z ]+)", text)
     lines = [line.removeprefix("Caused by: ").strip() for line in text.splitlines() if line.strip()]
     reason = f"it answers {status[1]} {status[2].strip()}" if status else lines[-1].rstrip(".")
-    where = f"at `{channel}`" if channel else "that the spec names"
     hint = _advise(status[1] if status else "")
     if status and status[1] in {"401", "403"}:
         sent, hint = _explain_login(channel, written)
         reason += sent
     return LockError(
         "lock.channel",
-        f"the conda channel {where} can't be read: {reason}; the solver's output is in `{log}`",
+        f"{_name_channel(channel, written)} can't be read: {reason}; the solver's output is in "
+        f"`{log}`",
         hint=hint,
     )
+
+
+def _name_channel(channel: str, written: Sequence[str]) -> str:
+    """Return what to call a channel; the solver doesn't always say which of them it is."""
+    if channel:
+        return f"the conda channel at `{channel}`"
+    names = join_names([strip_credentials(url) for url in written], last="or")
+    return f"a conda channel, {names}," if names else "a conda channel"
 
 
 def _explain_login(channel: str, written: Sequence[str]) -> tuple[str, str]:

@@ -272,6 +272,9 @@ async def _explain(request: _Request, gateway: Gateway, error: Exception) -> str
     for spec in request.specs:
         name = str(MatchSpec(spec).name.normalized)
         if name in known or name.startswith("__"):
+            # The solver says who else asks for it, and not always that the request does.
+            if spec != name and f" {name} " in lines[0] and spec not in lines[0]:
+                lines.append(f"the request itself asks for `{spec}`")
             continue
         near = get_close_matches(name, sorted(known), n=3)
         also = f"; near names: {', '.join(near)}" if near else ""

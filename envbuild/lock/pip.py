@@ -13,6 +13,7 @@ from envbuild.lock.model import LocalTree, PlatformLock, Source, Wheel
 from envbuild.lock.names import normalise_name
 from envbuild.lock.pip_choice import choose_wheels
 from envbuild.lock.pip_failures import explain_resolution, find_broken_index
+from envbuild.lock.pip_faults import explain_fault
 from envbuild.lock.pip_indexes import find_indexes
 from envbuild.lock.pip_job import PipJob, is_marked, mark, unmark, write_job, write_stub
 from envbuild.lock.pip_pins import Pin, parse_pins, render_requirements
@@ -285,6 +286,8 @@ def _ask_pip_tools(job: PipJob) -> tuple[Listing | None, str]:
             raise
         if broken := find_broken_index(job.indexes, job.requested):
             raise broken from error
+        if fault := explain_fault(error.output, job.task):
+            raise fault from error  # uv looks at fewer hashes
         # uv explains the same impossibility in sentences, where pip prints a traceback.
         return None, f"pip-compile found no answer (`{error.log}`)"
     try:

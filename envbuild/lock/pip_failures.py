@@ -16,6 +16,7 @@ from envbuild.kit.process import ToolExitError
 from envbuild.kit.retry import Patience
 from envbuild.kit.urls import split_credentials, strip_credentials
 from envbuild.lock.names import normalise_name
+from envbuild.lock.pip_faults import explain_fault
 from envbuild.lock.pip_indexes import Indexes
 from envbuild.lock.pip_job import PipJob, unmark
 from envbuild.lock.pip_times import explain_timeless, say_later
@@ -38,6 +39,7 @@ _NO_WHEEL: Final = re.compile(
 _UNREACHED: Final = re.compile(
     r"Failed to fetch: `?\w+://(?:[^/\s@]*@)?([^/\s`]+)|connection broken by .*?host='([^']+)'"
 )
+_OF_PYTHON: Final = re.compile(r"(?<![\w.-])Python[<>=!~]")
 _SHOWN_FILES: Final = 6
 _CHECK_URL: Final = (
     "check its URL (`pip.index-url` and `pip.extra-index-urls`, or `pip config list`), and that "
@@ -54,6 +56,8 @@ def explain_resolution(error: ToolExitError, job: PipJob) -> EnvbuildError | Non
     if found := find_broken_index(job.indexes, job.requested):
         return found
     if found := find_silent_host(error.output):
+        return found
+    if found := explain_fault(error.output, job.task):
         return found
     said = _clean(error.output, job)
     if not said:
@@ -132,10 +136,14 @@ def _advise(said: str, job: PipJob) -> str:
         "pip.dependencies": True,
         "pip.constraints": job.limits,
         "pip.overrides": job.overrides,
-        "exclude-newer": job.before,
+        "python": _OF_PYTHON.search(said),
     }
     named = join_names([key for key, there in keys.items() if there], last="or")
-    return f"change {named} in `envs/{job.task}.toml`{there}, then run `nox -s lock -- {job.task}`"
+    later = ", or take a later day for `exclude-newer`" if job.before else ""
+    return (
+        f"change {named} in `envs/{job.task}.toml`{there}{later}, then run "
+        f"`nox -s lock -- {job.task}`"
+    )
 
 
 def explain_disk(output: str, folder: Path) -> EnvbuildError | None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from envbuild.errors import LockError
 from envbuild.kit.places import Cache
 from envbuild.lock.upgrade import Upgrade
-from tests.rig.conda_channel import CondaChannel, index_channel, open_channel
+from tests.rig.conda_channel import CondaChannel, open_channel, rewrite_index
 from tests.rig.conda_solver import Solver, versions, write_own_conda
 from tests.rig.pip_bench import FOREIGN, Bench
 
@@ -108,17 +108,12 @@ def test_what_came_too_late_is_named(pip_bench: Bench) -> None:
 
 def _date(channel: CondaChannel, times: dict[str, int]) -> None:
     """Give packages the build times that a channel without times of its own index tells."""
-    for subdir in ("noarch", "linux-64", "linux-aarch64", "osx-arm64"):
-        index = channel.folder / subdir / "repodata.json"
-        content = json.loads(index.read_bytes())
-        for packages in (content["packages"], content["packages.conda"]):
-            for entry in packages.values():
-                entry.pop("indexed_timestamp", None)
-                entry["timestamp"] = times.get(f"{entry['name']} {entry['version']}", 10**12)
-        index.unlink()
-        index.write_text(json.dumps(content))
-        for other in ("repodata.json.zst", "repodata_shards.msgpack.zst"):
-            (index.parent / other).unlink()
+
+    def change(entry: dict[str, Any]) -> None:
+        entry.pop("indexed_timestamp", None)
+        entry["timestamp"] = times.get(f"{entry['name']} {entry['version']}", 10**12)
+
+    rewrite_index(channel, change)
 
 
 def test_conda_packages_from_later_are_not_seen(
@@ -126,7 +121,6 @@ def test_conda_packages_from_later_are_not_seen(
 ) -> None:
     with open_channel(conda_channel.folder, tmp_path / "copy" / "main") as channel:
         solver = Solver.on(channel, tmp_path / "solver")
-        index_channel(channel.folder)
         _date(channel, {"greet 2.0": 1_769_860_800_000})  # 2026-01-31T12:00:00Z
 
         def greet(before: str | None, **more: object) -> str:

@@ -7,13 +7,15 @@ served from here, and its lock has conda-forge's own URLs.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +29,7 @@ __all__ = [
     "damage_package",
     "index_channel",
     "open_channel",
+    "rewrite_index",
 ]
 
 # py-rattler can abort the process that used it when that ends, hence children that leave at once.
@@ -79,6 +82,20 @@ def index_channel(folder: Path) -> None:
     """Write the repodata of the packages that are in `folder` now."""
     _run(_INDEX, str(folder))
     shutil.rmtree(folder / ".tmp", ignore_errors=True)
+
+
+def rewrite_index(channel: CondaChannel, change: Callable[[dict[str, Any]], None]) -> None:
+    """Have `change` edit the entry of each package in the channel's index, a test's own copy."""
+    for subdir in channel.subdirs:
+        index = channel.folder / subdir / "repodata.json"
+        content = json.loads(index.read_bytes())
+        for packages in (content["packages"], content["packages.conda"]):
+            for entry in packages.values():
+                change(entry)
+        index.unlink()  # it may be a hard link to the shared one
+        index.write_text(json.dumps(content))
+        for other in ("repodata.json.zst", "repodata_shards.msgpack.zst"):
+            (index.parent / other).unlink(missing_ok=True)
 
 
 def damage_package(archive: Path) -> None:
