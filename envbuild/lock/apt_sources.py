@@ -56,6 +56,8 @@ class AptConfig:
     parts: Path = Path("/etc/apt/sources.list.d")
     trusted: Path = Path("/etc/apt/trusted.gpg")
     trusted_parts: Path = Path("/etc/apt/trusted.gpg.d")
+    netrc: Path = Path("/etc/apt/auth.conf")
+    netrc_parts: Path = Path("/etc/apt/auth.conf.d")
     checks_dates: bool = True
 
 
@@ -69,6 +71,8 @@ def find_apt_config() -> AptConfig:
         "parts": "Dir::Etc::sourceparts/d",
         "trusted": "Dir::Etc::trusted/f",
         "trusted_parts": "Dir::Etc::trustedparts/d",
+        "netrc": "Dir::Etc::netrc/f",
+        "netrc_parts": "Dir::Etc::netrcparts/d",
         "dates": "Acquire::Check-Valid-Until",
     }
     argv = [tool, "shell", *(word for pair in names.items() for word in pair)]
@@ -83,6 +87,8 @@ def find_apt_config() -> AptConfig:
         parts=Path(values.get("parts") or usual.parts),
         trusted=Path(values.get("trusted") or usual.trusted),
         trusted_parts=Path(values.get("trusted_parts") or usual.trusted_parts),
+        netrc=Path(values.get("netrc") or usual.netrc),
+        netrc_parts=Path(values.get("netrc_parts") or usual.netrc_parts),
         checks_dates=_is_true(values.get("dates", "true")),
     )
 

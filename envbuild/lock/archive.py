@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, cast
 
@@ -22,6 +22,7 @@ from envbuild.kit.files import atomic_writer, exclusive
 from envbuild.kit.places import Cache
 from envbuild.kit.progress import Progress
 from envbuild.kit.urls import strip_credentials
+from envbuild.lock.apt_auth import add_login
 from envbuild.lock.apt_sources import (
     AptConfig,
     ArchiveSource,
@@ -63,14 +64,16 @@ def find_archives(settings: Settings, suite: str) -> tuple[ArchiveSource, ...]:
     Raises `LockError` `lock.no-archive`.
     """
     wanted = (suite, f"{suite}-updates", f"{suite}-security")
-    known = find_apt_sources(find_apt_config())
+    config = find_apt_config()
+    known = find_apt_sources(config)
     found = tuple(source for source in known if source.suite in wanted)
     if not settings.debian_archives and any(source.suite == suite for source in found):
-        return found
+        return tuple(replace(source, root=add_login(source.root, config)) for source in found)
     roots = [root.rstrip("/") for root in settings.debian_archives or (s.root for s in known)]
     if not roots:
         raise _no_archive(suite)
-    return tuple(_source(root, name, known) for root in dict.fromkeys(roots) for name in wanted)
+    sources = (_source(root, name, known) for root in dict.fromkeys(roots) for name in wanted)
+    return tuple(replace(source, root=add_login(source.root, config)) for source in sources)
 
 
 def _source(root: str, suite: str, known: Sequence[ArchiveSource]) -> ArchiveSource:
