@@ -14,6 +14,8 @@ import pytest
 
 from envbuild.errors import ImageError
 from envbuild.identity.recipe import Base, ImageSettings, Recipe, Source
+from envbuild.image.assemble import plan_jobs
+from envbuild.image.prefix import plan_prefix
 from envbuild.image.prove import read_plain
 from envbuild.image.sources import plan_sources
 from envbuild.image.work import LayerJob, Workbench
@@ -21,6 +23,7 @@ from envbuild.kit.places import Cache
 from envbuild.layers.pack import source_key
 from envbuild.oci.store import Store
 from envbuild.spec.model import Image, ImageSource
+from tests.rig.locks import wheel
 from tests.rig.nobody import as_nobody, open_folder
 
 __all__ = ["open_folder"]
@@ -114,6 +117,22 @@ def test_a_folder_of_the_image_stays_whose_it_is(root: Path, cache: Cache) -> No
 def _relink(link: Path, target: str) -> None:
     link.unlink()
     link.symlink_to(target)
+
+
+def test_what_has_no_platform_and_no_package_has_no_key_of_one() -> None:
+    source = Source(target="/srv/models", digest="sha256:" + "0" * 64)
+    other = replace(
+        RECIPE, platform="linux-aarch64", artifacts=(wheel("acme"),), python_minor="3.12"
+    )
+    with_it = replace(other, sources=(source,))
+    assert source_key(other, source) == source_key(RECIPE, source)
+    assert [job.key for job in plan_jobs(with_it)][-1] == source_key(RECIPE, source)
+    assert [job.key for job in plan_jobs(with_it)][:-1] == [job.key for job in plan_jobs(other)]
+
+
+def test_a_folder_on_this_machine_has_none_of_them_and_is_not_made_again() -> None:
+    source = Source(target="/srv/models", digest="sha256:" + "0" * 64)
+    assert plan_prefix(replace(RECIPE, sources=(source,))) == plan_prefix(RECIPE)
 
 
 CHANGES: dict[str, Callable[[Path], object]] = {

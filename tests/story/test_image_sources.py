@@ -108,6 +108,15 @@ def test_what_looks_at_an_image_tells_of_them(sourced: Project) -> None:
     assert "`models`" in sourced.refused("source.missing", "-s", "build-env", "--", "demo")
 
 
+def test_what_a_commit_has_not_is_told(project: Project) -> None:
+    run_git(project.root, "init", "-q")
+    commit_all(project.root, "first")
+    project.write("envs/demo.toml", 'python = "3.11.*"\n[conda]\n')
+    text = project.refused("explain.commit", "-s", "explain", "--", "demo@HEAD")
+    assert "no `envs/demo.toml` at `HEAD`" in text
+    assert "`nowhere" in project.refused("git.commit", "-s", "explain", "--", "demo@nowhere")
+
+
 RUN = """
 [train]
 script = "train.py"
