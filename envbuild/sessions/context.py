@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -26,10 +27,15 @@ class Context(Workspace):
     answer: Answer = field(default_factory=Answer)
     """What programs get to read of it."""
 
+    def select(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Do as the workspace does; where there is no environment at all, take the smallest."""
+        return super().select(names) or (self._take(DEFAULT),)
+
     def select_one(self, name: str | None) -> str:
         """Return the environment that was named, else the repository's default or only one.
 
-        In a repository that has none it is the smallest of those that come with envbuild.
+        In a repository that has none it is one that comes with envbuild: the only one that is
+        locked here, else the smallest.
         """
         self.answer.environment = found = self._choose(name)
         return found
@@ -42,11 +48,9 @@ class Context(Workspace):
             origin = ", the `default-environment` of `pyproject.toml`"
             self.check_known(self.settings.default_environment, origin)
             return self.settings.default_environment
-        if not self.environments:
-            note = f"no environment is named and there is none in `envs/`; taking `{DEFAULT}`"
-            print(note, file=sys.stderr, flush=True)
-            return DEFAULT
-        names = self.environments
+        names = self.environments or self.used
+        if not self.environments and len(names) < 2:
+            return self._take(names[0] if names else DEFAULT)
         if len(names) == 1:
             return names[0]
         known = ", ".join(f"`{n}`" for n in names)
@@ -56,6 +60,11 @@ class Context(Workspace):
             hint=f"run `nox -s {self.name} -- NAME`, or set `default-environment` under "
             "`[tool.envbuild]` in `pyproject.toml`",
         )
+
+    def _take(self, name: str) -> str:
+        note = f"no environment is named and there is none in `envs/`; taking `{name}`"
+        print(note, file=sys.stderr, flush=True)
+        return name
 
 
 class _Parser(argparse.ArgumentParser):

@@ -14,6 +14,7 @@ from envbuild.lock.model import CondaPackage, Wheel
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import print_table, show_progress
 from envbuild.sessions.engine import open_image
+from envbuild.spec.curated import find_curated, say_file
 from envbuild.workspace.plans import find_platform, plan_one
 
 if TYPE_CHECKING:
@@ -57,8 +58,10 @@ def _plan(context: Context, image: ImagePlan) -> SmokePlan:
     if table is None:
         raise SpecError(
             "smoke.none",
-            f"`envs/{image.name}.toml` has no `[smoke]` table, so there is no service to test",
-            hint='add one, with `entry-script = "score.py"` or `command = [...]`',
+            f"`{say_file(image.name)}` has no `[smoke]` table, so there is no service to test",
+            hint="to have one with a service, run `nox -s scaffold -- service --from serve`"
+            if image.name in find_curated()
+            else 'add one, with `entry-script = "score.py"` or `command = [...]`',
         )
     artifacts = image.recipe.artifacts
     packages = {a.name for a in artifacts if isinstance(a, Wheel | CondaPackage)}

@@ -7,7 +7,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from envbuild.errors import SpecError
 from envbuild.image.plan import ImagePlan
@@ -15,6 +15,7 @@ from envbuild.kit.progress import Progress
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import show_progress
 from envbuild.sessions.engine import open_image
+from envbuild.spec.curated import find_curated, say_file
 from envbuild.workspace.plans import find_host, find_platform, plan_one
 from envbuild.workspace.trees import make_editable
 
@@ -34,8 +35,10 @@ def run(context: Context) -> None:
     if image.spec.train is None:
         raise SpecError(
             "train.none",
-            f"`envs/{name}.toml` has no `[train]` table, so there is nothing to run",
-            hint='add one, with at least `script = "train.py"`',
+            f"`{say_file(name)}` has no `[train]` table, so there is nothing to run",
+            hint=f"to have one with a script, run `nox -s scaffold -- training --from {name}`"
+            if name in find_curated()
+            else 'add one, with at least `script = "train.py"`',
         )
     plan = _plan(context, image, extra)
     if arguments.reuse and (done := _find_done(context, plan, arguments.target)) is not None:
@@ -83,6 +86,8 @@ def _parse(context: Context) -> tuple[Namespace, list[str]]:
     arguments, unknown = parser.parse_known_args(ours)
     if unknown and arguments.name not in (None, *context.environments):
         _check_value(ours, arguments.name, unknown)
+    if (arguments.name or "").endswith(".py"):
+        _refuse_script(arguments.name)
     extra = [*unknown, *rest]
     for text in extra:
         if not _is_text(text):
@@ -100,6 +105,15 @@ def _check_value(ours: list[str], name: str, unknown: list[str]) -> None:
             hint="name the environment first, or give what is the script's after a second `--`: "
             f"`nox -s train -- -- {before} {name}`",
         )
+
+
+def _refuse_script(name: str) -> NoReturn:
+    raise SpecError(
+        "session.arguments",
+        f"`nox -s train` takes the name of an environment first, and `{name}` is a script",
+        hint="the script that trains is `script` under `[train]` of the environment's spec; its "
+        "arguments may stand after a second `--`",
+    )
 
 
 def _is_text(text: str) -> bool:

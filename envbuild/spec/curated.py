@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-__all__ = ["CURATED", "DEFAULT", "RESERVED", "find_curated", "name_curated", "read_curated"]
+__all__ = [
+    "CURATED",
+    "DEFAULT",
+    "RESERVED",
+    "find_curated",
+    "name_curated",
+    "read_curated",
+    "say_file",
+]
 
 RESERVED: Final = "envbuild-"
 """How the names of the environments begin that come with the package."""
@@ -25,6 +33,11 @@ def find_curated() -> tuple[str, ...]:
 def name_curated(name: str) -> str:
     """Return how messages name the file of one."""
     return f"envbuild/curated/{name}.toml"
+
+
+def say_file(name: str) -> str:
+    """Return how messages name an environment's file: one that comes with envbuild, or its own."""
+    return name_curated(name) if name in find_curated() else f"envs/{name}.toml"
 
 
 def read_curated(name: str) -> bytes | None:

@@ -22,7 +22,7 @@ def find_changed(root: Path, plans: Sequence[EnvironmentPlan], *, commit: str) -
     `git.commit` if there is no such commit.
     """
     with open_past(root, commit, [plan.name for plan in plans]) as then:
-        known = set(then.environments)
+        known = set(then.used)
         return {
             plan.name: "changed" if plan.name in known else "new"
             for plan in plans

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from envbuild.errors import EnvbuildError, LockError, SpecError
+from envbuild.spec.curated import find_curated
 from envbuild.workspace.heirs import find_heirs
 from envbuild.workspace.workspace import Workspace
 
@@ -61,7 +62,7 @@ def check_tracked(workspace: Workspace, names: Sequence[str]) -> dict[str, Envbu
     errors: dict[str, EnvbuildError] = {}
     for name in names:
         folder = workspace.repository.lock_folder(name)
-        if name not in workspace.environments:
+        if name not in (*workspace.environments, *find_curated()):
             errors[name] = SpecError(
                 "spec.missing",
                 f"`lockfiles/{name}` has no spec: there is no `envs/{name}.toml`",

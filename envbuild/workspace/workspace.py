@@ -80,22 +80,20 @@ class Workspace:
         """Names of all environments in `envs/`, without those that come with envbuild."""
         return find_environments(self.root)
 
-    def select(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Return the environments that were named, each once; all of them for none.
+    @cached_property
+    def used(self) -> tuple[str, ...]:
+        """`environments`, and those that come with envbuild and have a lock here."""
+        locked = (n for n in find_curated() if self.repository.lock_folder(n).is_dir())
+        return tuple(dict.fromkeys((*self.environments, *locked)))
 
-        Raises `SpecError`: `spec.missing` for an unknown name, `spec.none` where there are none.
+    def select(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the environments that were named, each once; for none, all that are `used`.
+
+        Raises `SpecError` `spec.missing` for an unknown name.
         """
-        if not names:
-            if not self.environments:
-                raise SpecError(
-                    "spec.none",
-                    "there is no environment in `envs/`",
-                    hint="write `envs/NAME.toml`; envbuild's `docs/spec.md` says what goes in",
-                )
-            return self.environments
         for name in names:
             self.check_known(name)
-        return tuple(dict.fromkeys(names))
+        return tuple(dict.fromkeys(names)) if names else self.used
 
     def load(self, name: str) -> EnvSpec:
         """Return the spec of an environment; raises what `load_spec` raises."""

@@ -29,8 +29,10 @@ def test_unknown_environment_names_the_nearest(locked: Project) -> None:
     assert "did you mean `cpu`?" in locked.refused("spec.missing", "-s", "lock", "--", "cpuu")
 
 
-def test_empty_repository_says_what_to_write(project: Project) -> None:
-    assert "envs/NAME.toml" in project.refused("spec.none", "-s", "build-env")
+def test_empty_repository_takes_the_smallest_environment_and_says_so(project: Project) -> None:
+    said = project.refused("lock.missing", "-s", "build-env")
+    assert "there is none in `envs/`; taking `envbuild-minimal`" in said
+    assert "nox -s lock -- envbuild-minimal" in said
 
 
 def test_wrong_arguments_name_the_help(locked: Project) -> None:

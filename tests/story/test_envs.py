@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +47,61 @@ def test_repository_without_environments_takes_the_smallest_and_says_so(project:
     done = project.nox("-s", "explain")
     assert "there is none in `envs/`; taking `envbuild-minimal`" in done.text
     assert "lock.missing" in done.text
+
+
+def test_which_environment_is_meant_where_none_is_named(project: Project) -> None:
+    """By sessions about one, and about all: with none, one and three, with a default, and a lock
+    of one that comes with envbuild."""
+
+    def meant(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "envbuild", *words], cwd=project.root, text=True,
+            env=project.environment, capture_output=True, check=False,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr
+        noted = "taking `envbuild-minimal`" in done.stderr
+        codes = re.findall(r"environment `([a-z-]+)` is not locked|(session\.which)", done.stderr)
+        return ",".join(name or code for name, code in codes) + (" (said)" if noted else "")
+
+    sessions = [("train",), ("smoke",), ("build-env",), ("check",)]
+    assert [meant(*words) for words in sessions] == ["envbuild-minimal (said)"] * 4
+    (project.root / "envs/a.toml").write_text('python = "3.11.*"\n')
+    assert [meant(*words) for words in sessions] == ["a"] * 4
+    locked = project.root / "lockfiles/envbuild-minimal"
+    locked.mkdir(parents=True)
+    assert [meant(*words) for words in sessions] == ["a"] * 2 + ["a,envbuild-minimal"] * 2
+    locked.rmdir()
+    for name in ("b", "c"):
+        (project.root / f"envs/{name}.toml").write_text('python = "3.11.*"\n')
+    assert [meant(*words) for words in sessions] == ["session.which"] * 2 + ["a,b,c"] * 2
+    assert meant("train", "b") == "b"
+    project.configure(default_environment="b")
+    assert [meant(*words) for words in sessions] == ["b"] * 2 + ["a,b,c"] * 2
+    locked.mkdir()
+    assert meant("check") == "a,b,c,envbuild-minimal"
+    project.configure()
+    for file in (project.root / "envs").iterdir():
+        file.unlink()
+    said = "envbuild-minimal (said)"
+    assert [meant(*words) for words in sessions] == [said] * 2 + ["envbuild-minimal"] * 2
+
+
+def test_a_script_in_place_of_an_environment_is_told_where_it_belongs(project: Project) -> None:
+    said = project.refused("session.arguments", "-s", "train", "--", "train.py")
+    assert "`script` under `[train]`" in said
+
+
+def test_lock_of_a_curated_environment_is_no_lock_without_a_spec(project: Project) -> None:
+    lock = project.write("lockfiles/envbuild-minimal/envbuild.lock", "no lock\n")
+    subprocess.run(["git", "init", "-q"], cwd=project.root, check=True)
+    subprocess.run(["git", "add", "-A"], cwd=project.root, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "envbuild", "check", "--json", "--files", str(lock)],
+        cwd=project.root, env=project.environment, text=True, capture_output=True, check=False,
+    )  # fmt: skip
+    (error,) = json.loads(done.stdout)["errors"]
+    assert error["environment"] == "envbuild-minimal"
+    assert error["code"].startswith("lock.")
 
 
 def test_curated_name_that_does_not_exist_is_told_with_the_nearest(project: Project) -> None:
