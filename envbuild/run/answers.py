@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from envbuild.run.http import Answer, Message
-from envbuild.spec.model import Expect, Request
+from envbuild.spec.model_running import Expect, Request
 
 __all__ = ["NotJsonError", "find_difference", "find_problem", "parse_strict", "plan_message"]
 

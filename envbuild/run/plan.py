@@ -12,7 +12,7 @@ from envbuild.engine.plan import Limits
 from envbuild.kit.canonical import digest_json
 from envbuild.run.snapshot import Snapshot, take_snapshot
 from envbuild.spec.formats import parse_duration, parse_memory
-from envbuild.spec.model import Resources, Train
+from envbuild.spec.model_running import Resources, Train
 
 __all__ = ["WORKDIR", "TrainPlan", "plan_limits", "plan_train"]
 

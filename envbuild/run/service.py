@@ -19,7 +19,7 @@ from envbuild.run.plan import WORKDIR, plan_limits
 from envbuild.run.snapshot import Snapshot, plan_uploads, take_snapshot
 from envbuild.run.variables import expand_variables
 from envbuild.spec.formats import parse_duration
-from envbuild.spec.model import Smoke
+from envbuild.spec.model_running import Smoke
 
 __all__ = [
     "Readiness",

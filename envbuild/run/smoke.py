@@ -33,7 +33,7 @@ from envbuild.run.service import (
     plan_service_uploads,
     wait_until_ready,
 )
-from envbuild.spec.model import Expect, Request
+from envbuild.spec.model_running import Expect, Request
 
 __all__ = ["SmokePlan", "SmokeReport", "check_statically", "render_rows", "smoke"]
 

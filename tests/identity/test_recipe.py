@@ -13,15 +13,8 @@ from envbuild.identity.digest import digest_recipe, plan_recipe
 from envbuild.identity.recipe import Recipe
 from envbuild.lock.files import parse_lock, render_lock
 from envbuild.lock.model import Lock, PlatformLock
-from envbuild.spec.model import (
-    EnvSpec,
-    Image,
-    Pip,
-    PlatformExtra,
-    PlatformPip,
-    Smoke,
-    Train,
-)
+from envbuild.spec.model import EnvSpec, Image, Pip, PlatformExtra, PlatformPip
+from envbuild.spec.model_running import Smoke, Train
 from tests.identity.golden import PLAN
 from tests.rig.locks import BASE, debian, make_lock, make_platform, make_spec
 

@@ -10,7 +10,8 @@ from envbuild.errors import LockError
 from envbuild.lock.freshness import check_fresh, find_staleness
 from envbuild.lock.model import Lock
 from envbuild.lock.request import SECTIONS
-from envbuild.spec.model import Conda, EnvSpec, Image, Pip, System, Train
+from envbuild.spec.model import Conda, EnvSpec, Image, Pip, System
+from envbuild.spec.model_running import Train
 from tests.rig.locks import make_lock, make_spec
 
 SPEC = make_spec()

@@ -20,12 +20,10 @@ from envbuild.spec.model import (
     Pip,
     PlatformExtra,
     PlatformPip,
-    Resources,
-    Smoke,
     System,
-    Train,
     VirtualPackages,
 )
+from envbuild.spec.model_running import Resources, Smoke, Train
 from tests.rig.locks import make_spec
 
 BASE_SPEC = make_spec()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from envbuild.run.plan import TrainPlan, plan_train
-from envbuild.spec.model import Train
+from envbuild.spec.model_running import Train
 from tests.rig.disk import small_disk
 
 __all__ = ["PlanTraining", "plan_training", "runs", "small_disk"]

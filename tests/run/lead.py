@@ -13,7 +13,7 @@ from envbuild.engine.client import connect_engine
 from envbuild.run.local import train_local
 from envbuild.run.plan import plan_train
 from envbuild.run.train import train
-from envbuild.spec.model import Train
+from envbuild.spec.model_running import Train
 
 
 def _show(line: bytes) -> None:

@@ -18,7 +18,7 @@ from envbuild.run.answers import (
     plan_message,
 )
 from envbuild.run.http import Answer
-from envbuild.spec.model import Expect, Request
+from envbuild.spec.model_running import Expect, Request
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**6), 10**6) | st.floats(-1e6, 1e6) | st.text(),

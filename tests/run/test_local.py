@@ -16,7 +16,7 @@ import pytest
 from envbuild.errors import EnvbuildError, RunError
 from envbuild.run.local import train_local
 from envbuild.run.record import RunFolder, RunRecord, list_runs, load_record
-from envbuild.spec.model import Resources
+from envbuild.spec.model_running import Resources
 from tests.run.conftest import PlanTraining
 
 ROOT = Path(__file__).parents[2]

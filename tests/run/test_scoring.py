@@ -12,7 +12,7 @@ from envbuild.engine.client import Engine
 from envbuild.run.checks import SERVER
 from envbuild.run.service import plan_service
 from envbuild.run.smoke import SmokePlan, SmokeReport, smoke
-from envbuild.spec.model import Expect, Request, Resources, Smoke
+from envbuild.spec.model_running import Expect, Request, Resources, Smoke
 from tests.rig.image import PYTHON, LoadedImage
 
 pytestmark = [pytest.mark.engine, pytest.mark.network]

@@ -21,7 +21,7 @@ from envbuild.kit.progress import Progress, Silent
 from envbuild.run.record import RunFolder, create_record, create_run
 from envbuild.run.service import plan_service
 from envbuild.run.smoke import SmokePlan, SmokeReport, check_statically, render_rows, smoke
-from envbuild.spec.model import Expect, Request, Resources, Smoke
+from envbuild.spec.model_running import Expect, Request, Resources, Smoke
 from tests.rig.image import PYTHON, LoadedImage
 
 pytestmark = pytest.mark.engine
@@ -327,7 +327,7 @@ from pathlib import Path
 from envbuild.engine.client import connect_engine
 from envbuild.run.service import plan_service
 from envbuild.run.smoke import SmokePlan, smoke
-from envbuild.spec.model import Smoke
+from envbuild.spec.model_running import Smoke
 
 image, python, lab, root = sys.argv[1:]
 code = "import time; print('up', flush=True); time.sleep(600)"

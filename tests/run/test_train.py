@@ -19,7 +19,7 @@ from envbuild.errors import EngineError, EnvbuildError, RunError
 from envbuild.run.plan import TrainPlan
 from envbuild.run.record import RunFolder, RunRecord, list_runs, load_record
 from envbuild.run.train import train
-from envbuild.spec.model import Resources
+from envbuild.spec.model_running import Resources
 from tests.rig.image import PYTHON, LoadedImage
 from tests.run.conftest import PlanTraining
 
@@ -219,7 +219,7 @@ def test_source_that_changes_meanwhile_does_not_run(
 
 def test_missing_script_makes_no_record(plan_training: PlanTraining, tmp_path: Path) -> None:
     from envbuild.run.plan import plan_train
-    from envbuild.spec.model import Train
+    from envbuild.spec.model_running import Train
 
     (tmp_path / "source").mkdir()
     with pytest.raises(RunError) as caught:

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from envbuild.spec.keys import KeyPath, parse_key, render_key
-from envbuild.spec.model import EnvSpec, Resources
+from envbuild.spec.model import EnvSpec
+from envbuild.spec.model_running import Resources
 from envbuild.spec.reader import read_draft, read_table
 from envbuild.spec.rules import check_rules
 from envbuild.spec.settings import Settings

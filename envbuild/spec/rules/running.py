@@ -7,7 +7,8 @@ from typing import Final
 
 from envbuild.errors import Problem
 from envbuild.spec.formats import show_text
-from envbuild.spec.model import EnvSpec, Request
+from envbuild.spec.model import EnvSpec
+from envbuild.spec.model_running import Request
 from envbuild.spec.rules.rule import rule
 
 __all__ = ["RULES"]
