@@ -95,13 +95,18 @@ class _Live:
             from rich.console import Console
             from rich.progress import Progress as Bars
             from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+            from rich.table import Column
 
             self._bars = Bars(
                 SpinnerColumn(),
                 TextColumn("{task.fields[name]}", style="bold"),
-                TextColumn("{task.description}", markup=False),
                 TimeElapsedColumn(),
+                # Where the terminal is narrow, this alone is cut: a row without a name says little.
+                TextColumn(
+                    "{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)
+                ),
                 console=Console(stderr=True),
+                expand=True,
                 transient=True,
             )
             self._bars.start()
