@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from envbuild.engine.client import Engine
 from tests.rig.conda_channel import CondaChannel, open_channel
+from tests.rig.debian_archive import DebianRig
 from tests.rig.git_server import GitServer, serve_repository
 from tests.rig.image import PYTHON, LoadedImage
 from tests.rig.pip_index import PipIndex
@@ -33,6 +35,10 @@ dependencies = ["greet"]
 index-url = "{index}"
 dependencies = ["acme", "cloned @ git+http://robot:${{GIT_KEY}}@{git}@main"]
 build-from-source = ["cloned"]
+
+[system]
+suite = "bookworm"
+packages = ["tool"]
 
 [image]
 base = "scratch"
@@ -90,6 +96,7 @@ def company(
     conda_channel: CondaChannel,
     pip_index: PipIndex,
     registry_auth: LockedRegistry,
+    debian_archive: DebianRig,
     tmp_path: Path,
 ) -> Iterator[Company]:
     planted = Planted()
@@ -97,6 +104,10 @@ def company(
     pip_index.login = ("robot", planted.plant("INDEX_KEY"))
     channel_login = ("robot", planted.plant("CHANNEL_KEY"))
     git_login = ("robot", planted.plant("GIT_KEY"))
+    debian_archive.add("tool")
+    debian_archive.publish()
+    debian_archive.server.credentials = ("robot", planted.plant("APT"))
+    _write_apt_login(debian_archive, keys / "apt", planted.values["APT"])
     pip_index.add("acme", "1.0")
     pip_index.add("kit", "1.0")
     make_repository(tmp_path / "git" / "cloned", project_files("cloned", build=["kit"]))
@@ -132,6 +143,13 @@ def company(
             project=project, planted=planted, index=pip_index, channel=channel, git=git,
             registry=registry_auth, keys=keys,
         )  # fmt: skip
+
+
+def _write_apt_login(archive: DebianRig, folder: Path, password: str) -> None:
+    folder.mkdir(parents=True)
+    (folder / "team.conf").write_text(f"machine {archive.url} login robot password {password}\n")
+    with Path(os.environ["APT_CONFIG"]).open("a") as config:
+        config.write(f'Dir::Etc::netrcparts "{folder}";\n')
 
 
 @pytest.mark.registry
@@ -208,6 +226,9 @@ dockerfile = "Dockerfile"
 build-secrets = {{ token = "STEP_KEY" }}
 interpreter = "{python}"
 
+[env]
+SERVICE_TOKEN = "Bearer ${{ENV_KEY}}"
+
 [train]
 script = "train.py"
 outputs = []
@@ -222,8 +243,16 @@ path = "/"
 expect = {{ status = 200 }}
 """
 
+TRAIN = """\
+import os
+import acme
+assert os.environ["SERVICE_TOKEN"].startswith("Bearer plant-")
+print("trained")
+"""
+
 SERVE = """\
-import http.server, signal, sys
+import http.server, os, signal, sys
+assert os.environ["SERVICE_TOKEN"].startswith("Bearer plant-")
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 http.server.HTTPServer(("0.0.0.0", 8000), http.server.SimpleHTTPRequestHandler).serve_forever()
 """
@@ -235,6 +264,7 @@ def test_no_secret_gets_into_an_engine(
     company: Company, engine: Engine, python_image: LoadedImage, tmp_path: Path
 ) -> None:
     key = company.project.variables["STEP_KEY"] = company.planted.plant("STEP_KEY")
+    company.project.variables["ENV_KEY"] = company.planted.plant("ENV_KEY")
     step = json.dumps([PYTHON, "-c", "print(len(open('/run/secrets/token').read()))"])
     project = company.project
     project.write(
@@ -242,7 +272,7 @@ def test_no_secret_gets_into_an_engine(
         f"FROM {python_image.name}\nRUN --mount=type=secret,id=token,mode=0444 {step}\n",
     )
     project.write("serve.py", SERVE)
-    project.write("train.py", "import acme\nprint('trained')\n")
+    project.write("train.py", TRAIN)
     index = company.index.url_with("robot:${INDEX_KEY}")
     before = {image.id for image in engine.client.images.list()}
     project.write("envs/cpu.toml", BOXED.format(index=index, python=PYTHON))
@@ -252,6 +282,11 @@ def test_no_secret_gets_into_an_engine(
     company.run("show", "--", "cpu", "--json")
     assert "trained" in company.run("train", "--", "cpu")
     company.run("smoke", "--", "cpu")
+    company.run("smoke", "--", "cpu", "--json")
+    value = company.project.variables.pop("ENV_KEY")
+    for session in ("train", "smoke"):
+        assert "`ENV_KEY`" in company.run(session, "--", "cpu", code="run.variable")
+    company.project.variables["ENV_KEY"] = value
     for image in engine.client.images.list(all=True):
         facts = json.dumps([image.attrs, image.history()]).encode()
         assert company.planted.search_text(facts, f"the engine's image {image.id}") == []
