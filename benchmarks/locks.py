@@ -1,4 +1,4 @@
-"""Locks: checking 50, refreshing one of 50, and resolving against pip-compile alone."""
+"""Locks: checking 50, refreshing one of 50, resolving against pip-compile and conda-lock."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.three_platforms import measure_three
 from benchmarks.timing import Sample, pair, print_rows, run, say
 from benchmarks.workspace import REQUIREMENTS, Workspace, open_workspace
 
@@ -31,6 +32,7 @@ def measure(rounds: int) -> None:
         _measure_refresh(space, rounds)
         for resolver in ("pip-tools", "uv"):
             _measure_resolver(space, rounds, resolver)
+    measure_three(rounds)
 
 
 def _measure_check(space: Workspace, rounds: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from envbuild.kit.crew import run_crew
 from envbuild.kit.places import Cache
 from envbuild.kit.process import ToolExitError
 from envbuild.kit.progress import Progress
@@ -279,8 +280,23 @@ def _ask_uv(job: PipJob) -> Listing:
 
 def _ask_pip_tools(job: PipJob) -> tuple[Listing | None, str]:
     """Return pip-compile's answer, or None and why it doesn't hold on the target."""
-    try:
+    ahead: list[Listing] = []
+
+    def look_ahead() -> None:
+        # uv nearly always chooses alike, and is done long before: then it has listed the wheels.
+        try:
+            ahead.append(resolve_with_uv(job))
+        except ToolExitError as error:
+            error.log.unlink(missing_ok=True)
+
+    versions: Mapping[str, str] = {}
+
+    def compile_() -> None:
+        nonlocal versions
         versions = resolve_with_pip_tools(job)
+
+    try:
+        run_crew(lambda work, _: work(), (compile_, look_ahead), threads=2)
     except ToolExitError as error:
         if error.returncode < 0:
             raise
@@ -290,6 +306,8 @@ def _ask_pip_tools(job: PipJob) -> tuple[Listing | None, str]:
             raise fault from error  # uv looks at fewer hashes
         # uv explains the same impossibility in sentences, where pip prints a traceback.
         return None, f"pip-compile found no answer (`{error.log}`)"
+    if ahead and ahead[0].versions == versions:
+        return ahead[0], ""
     try:
         listing = list_pinned(job, versions)
     except ToolExitError as error:

@@ -7,9 +7,7 @@ goes to every child as variables: never as arguments, which any user of the mach
 
 from __future__ import annotations
 
-import ast
 import os
-import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,8 +16,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
-from envbuild.kit.process import run_tool
 from envbuild.kit.urls import expand_references
+from envbuild.lock.pip_config import list_settings
 from envbuild.spec.model import EnvSpec
 
 __all__ = ["Indexes", "find_indexes", "pip_environment", "uv_environment"]
@@ -143,16 +141,13 @@ def _places_pip(variable: str) -> bool:
 
 @lru_cache(maxsize=8)
 def _ask_pip(_places: tuple[tuple[str, str], ...], logs: Path) -> Mapping[str, str]:
-    # `pip config list` is the one public way to pip's files, their order and their sections.
-    argv = [sys.executable, "-m", "pip", "--no-input", "--no-color", "config", "list"]
-    text = run_tool(argv, tool="pip", logs=logs)
+    settings = list_settings(logs)
     found: dict[str, str] = {}
     for section in ("global", "download", "install", ":env:"):
-        for line in text.splitlines():
-            key, equals, value = line.partition("=")
+        for key, value in settings.items():
             name = key.removeprefix(f"{section}.")
-            if equals and name != key:
-                found[name] = str(ast.literal_eval(value))
+            if name != key:
+                found[name] = value
     if "default-timeout" in found:
         found.setdefault("timeout", found["default-timeout"])
     return found
