@@ -27,6 +27,7 @@ from envbuild.engine.container import Container, open_container
 from envbuild.engine.leftovers import RUN_LABEL
 from envbuild.engine.plan import ContainerPlan, Limits
 from envbuild.errors import EnvbuildError, RunError
+from envbuild.run.variables import expand_variables, read_variables
 
 __all__ = ["WORK", "main", "plan_kernel"]
 
@@ -51,7 +52,7 @@ def main(words: Sequence[str] | None = None) -> int:
             plan = plan_kernel(
                 connection, image=arguments.image, python=arguments.python, root=arguments.root,
                 folder=Path.cwd(), environment=arguments.environment, gpus=arguments.gpus,
-                variables={n: os.environ[n] for n in arguments.env if n in os.environ},
+                variables=expand_variables(read_variables(arguments.env)),
                 user=_find_user(engine),
             )  # fmt: skip
             with open_container(engine, plan) as container:
@@ -104,7 +105,7 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--python", required=True)
     parser.add_argument("--root", required=True, type=Path)
     parser.add_argument("--environment", required=True)
-    parser.add_argument("--env", action="append", default=[])
+    parser.add_argument("--env", action="append", default=[], metavar="NAME=JSON")
     parser.add_argument("--gpus", type=int, default=0)
     parser.add_argument("connection", type=Path)
     return parser.parse_args(words)

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +29,7 @@ from envbuild.run.plan import TrainPlan
 from envbuild.run.record import RunRecord
 from envbuild.run.recorder import Outcome, Run, judge, run_recorded
 from envbuild.run.snapshot import copy_snapshot
-from envbuild.run.variables import expand_variables
+from envbuild.run.variables import expand_variables, make_prefix_environment
 
 __all__ = ["train_local"]
 
@@ -88,18 +88,6 @@ def _has_limits(plan: TrainPlan) -> bool:
     return bool(limits.cpus or limits.memory_bytes or limits.shm_bytes or limits.gpus)
 
 
-def _environment(plan: TrainPlan, prefix: Path) -> Mapping[str, str]:
-    """Return this process's variables without those that lead Python elsewhere."""
-    kept = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith("PYTHON") and key != "VIRTUAL_ENV"
-    }
-    search = f"{prefix.resolve() / 'bin'}{os.pathsep}{kept.get('PATH', os.defpath)}"
-    ours = {"PATH": search, "PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1"}
-    return {**kept, **ours, **expand_variables(plan.variables)}
-
-
 class _Pipe:
     """A child's output as a `LogStream`."""
 
@@ -136,7 +124,7 @@ def _start(
     return subprocess.Popen(
         command,
         cwd=run.folder.work,
-        env={**_environment(plan, prefix), MARK: run.record.id},
+        env={**make_prefix_environment(prefix, plan.variables), MARK: run.record.id},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

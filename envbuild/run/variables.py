@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Final
 
 from envbuild.errors import RunError
 
-__all__ = ["expand_variables"]
+__all__ = ["expand_variables", "make_prefix_environment", "read_variables"]
 
 _REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -34,3 +36,24 @@ def expand_variables(variables: Mapping[str, str]) -> dict[str, str]:
         name: _REFERENCE.sub(lambda found: os.environ[found[1]], text)
         for name, text in variables.items()
     }
+
+
+def read_variables(arguments: Iterable[str]) -> dict[str, str]:
+    """Return the variables of arguments `NAME=JSON`, as a kernelspec has them."""
+    parts = (argument.partition("=") for argument in arguments)
+    return {name: str(json.loads(value)) for name, _, value in parts}
+
+
+def make_prefix_environment(prefix: Path, variables: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment for the Python of `prefix`, with `variables` expanded.
+
+    What leads Python elsewhere is left out. Raises what `expand_variables` raises.
+    """
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("PYTHON") and key != "VIRTUAL_ENV"
+    }
+    search = f"{prefix.resolve() / 'bin'}{os.pathsep}{kept.get('PATH', os.defpath)}"
+    ours = {"PATH": search, "PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1"}
+    return {**kept, **ours, **expand_variables(variables)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from dataclasses import asdict
 
@@ -35,8 +34,7 @@ def run(context: Context) -> None:
         return
     name = context.select_one(arguments.name)
     if arguments.remove:
-        remove_kernel(find_folder(), _name(arguments, name), context.root)
-        print(f"{name}: removed kernel {_name(arguments, name)}")
+        _remove(context, name, arguments)
         return
     host = find_host() if arguments.target == "local" else find_platform()
     image = plan_one(context, name, host)
@@ -49,10 +47,9 @@ def run(context: Context) -> None:
         display_name=arguments.display_name or f"{name} ({arguments.target})",
         target=arguments.target, what=what,
     )  # fmt: skip
-    file = write_kernel(kernel, command=command, variables=image.spec.env, folder=find_folder())
-    if arguments.json:
-        print(json.dumps({**asdict(kernel), "file": str(file)}, indent=2))
-    else:
+    file = write_kernel(kernel, command=command, folder=find_folder())
+    context.answer.document = {**asdict(kernel), "file": str(file)}
+    if not arguments.json:
         print(f"{name}: kernel {kernel.name} is `{kernel.display_name}` in notebooks: {file}")
 
 
@@ -88,6 +85,14 @@ def _parse(context: Context) -> Namespace:
     return arguments
 
 
+def _remove(context: Context, environment: str, arguments: Namespace) -> None:
+    name = _name(arguments, environment)
+    remove_kernel(find_folder(), name, context.root)
+    context.answer.document = {"environment": environment, "removed": name}
+    if not arguments.json:
+        print(f"{environment}: removed kernel {name}")
+
+
 def _name(arguments: Namespace, environment: str) -> str:
     suffix = "-local" if arguments.target == "local" else ""
     return str(arguments.kernel or f"envbuild-{environment}{suffix}")
@@ -111,14 +116,15 @@ def _prepare_local(
     context: Context, image: ImagePlan, _arguments: Namespace, progress: Progress
 ) -> tuple[str, tuple[str, ...]]:
     env, _ = make_local(context, image, None, progress)
-    return str(env.link), prefix_command(env.link)
+    return str(env.link), prefix_command(image, link=env.link)
 
 
 def _list(context: Context, *, as_json: bool) -> None:
     kernels = list_kernels(find_folder(), context.root)
+    context.answer.document = [asdict(kernel) for kernel in kernels]
     if as_json:
-        print(json.dumps([asdict(kernel) for kernel in kernels], indent=2))
-    elif not kernels:
+        return
+    if not kernels:
         print("this repository has no kernels")
     else:
         rows: list[tuple[str, ...]] = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from argparse import Namespace
 from collections.abc import Sequence
@@ -43,10 +42,10 @@ def run(context: Context) -> None:
         else:
             env, outcome = make_local(context, image, arguments.path, progress)
     if arguments.check:
-        _report_check(env, arguments, files, differences)
-    elif arguments.json:
-        print(json.dumps(_as_json(env, outcome), indent=2))
-    else:
+        _report_check(context, env, arguments, files, differences)
+        return
+    context.answer.document = _as_json(env, outcome)
+    if not arguments.json:
         _report(env, image)
 
 
@@ -106,17 +105,20 @@ def _as_json(env: LocalEnv, outcome: str) -> dict[str, Any]:
 
 
 def _report_check(
-    env: LocalEnv, arguments: Namespace, files: int, differences: Sequence[Difference]
+    context: Context,
+    env: LocalEnv,
+    arguments: Namespace,
+    files: int,
+    differences: Sequence[Difference],
 ) -> None:
-    packages = len(env.recipe.artifacts) + len(env.recipe.local)
-    if arguments.json:
-        state = "changed" if differences else "as locked"
-        listed = [asdict(difference) for difference in differences]
-        print(json.dumps({**_as_json(env, state), "files": files, "differences": listed}, indent=2))
-    elif not differences:
-        print(f"{env.name}: {packages} packages, {files} files, all as locked")
-    else:
+    state = "changed" if differences else "as locked"
+    document = _as_json(env, state)
+    listed = [asdict(difference) for difference in differences]
+    context.answer.document = {**document, "files": files, "differences": listed}
+    if not arguments.json and differences:
         print("\n".join(f"{env.name}: {difference}" for difference in differences))
+    elif not arguments.json:
+        print(f"{env.name}: {document['packages']} packages, {files} files, all as locked")
     if differences:
         raise ImageError(
             "prefix.changed",

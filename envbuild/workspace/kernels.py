@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -70,23 +69,42 @@ def container_command(
     image: ImagePlan, *, root: Path, image_id: str, python: str, gpus: int = 0
 ) -> tuple[str, ...]:
     """Return what starts a kernel in the image `image_id`."""
-    names = [word for name in image.spec.env for word in ("--env", name)]
     return (
-        *(sys.executable, "-m", "envbuild.run.kernel", "--image", image_id, "--python", python),
-        *("--root", str(root.resolve()), "--environment", image.name, *names),
+        *(*_run("kernel"), "--image", image_id, "--python", python),
+        *("--root", str(root.resolve()), "--environment", image.name, *_variables(image)),
         *(("--gpus", str(gpus)) if gpus else ()),
         _CONNECTION,
     )
 
 
-def prefix_command(link: Path) -> tuple[str, ...]:
+def prefix_command(image: ImagePlan, *, link: Path) -> tuple[str, ...]:
     """Return what starts a kernel in the environment at `link`, as it is at each start."""
-    return str(link / "bin" / "python"), "-m", "ipykernel_launcher", "-f", _CONNECTION
+    return (
+        *(*_run("prefix_kernel"), "--prefix", str(link), "--environment", image.name),
+        *(*_variables(image), _CONNECTION),
+    )
 
 
-def write_kernel(
-    kernel: Kernel, *, command: tuple[str, ...], variables: Mapping[str, str], folder: Path
-) -> Path:
+def _run(module: str) -> tuple[str, ...]:
+    # A client starts it in the notebook's folder, whose files must not be taken for modules: -P.
+    return sys.executable, "-P", "-m", f"envbuild.run.{module}"
+
+
+def _variables(image: ImagePlan) -> tuple[str, ...]:
+    """Return the variables as the spec has them; `${VAR}` gets its value at each start, from us.
+
+    Not in the kernelspec's own `env`: clients differ in what they make of a `$` there, and would
+    put a reference in place of the variable of the same name that it refers to. An argument stays
+    as it is but for `{NAME}`, and in JSON a brace has another spelling.
+    """
+    return tuple(
+        word
+        for name, value in image.spec.env.items()
+        for word in ("--env", f"{name}={json.dumps(value)}".replace("{", "\\u007b"))
+    )
+
+
+def write_kernel(kernel: Kernel, *, command: tuple[str, ...], folder: Path) -> Path:
     """Write the kernelspec below `folder`, whole or not at all; return its file.
 
     Raises `RunError`: `kernel.bad-name`, `kernel.occupied` for a name that another repository's
@@ -106,8 +124,6 @@ def write_kernel(
         "display_name": kernel.display_name,
         "language": "python",
         "interrupt_mode": "message",
-        # Clients put variables of their own in place of `$NAME`.
-        "env": {name: value.replace("$", "$$") for name, value in variables.items()},
         "metadata": {
             "debugger": True,
             "envbuild": {

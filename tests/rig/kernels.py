@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,16 @@ from typing import Any
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
+from envbuild.engine.client import Engine
+from envbuild.engine.leftovers import RUN_LABEL
 from envbuild.identity.recipe import Base, ImageSettings, Recipe
 from envbuild.image.plan import ImagePlan
 from envbuild.spec.model import EnvSpec
 
-__all__ = ["Session", "ask", "open_kernel", "plan_kernel_image"]
+__all__ = [
+    "Session", "ask", "interrupt", "list_containers", "open_kernel", "plan_kernel_image", "restart",
+    "wait_until_gone",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,3 +78,38 @@ def ask(session: Session, code: str, *, answer: str | None = None) -> str:
         stdin_hook=lambda _: session.client.input(answer or ""),
     )  # fmt: skip
     return said.getvalue()
+
+
+def interrupt(session: Session) -> str:
+    """Interrupt a cell that would take ten minutes; return the name of the error that ends it."""
+    # An error drops the cells that wait behind it, on a busy machine also one that is sent later.
+    session.client.execute("import time; time.sleep(600)", stop_on_error=False)
+    time.sleep(1)
+    session.manager.interrupt_kernel()
+    return str(session.client.get_shell_msg(timeout=60)["content"]["ename"])
+
+
+def restart(session: Session) -> None:
+    """Restart the kernel as a notebook does, and wait until it answers."""
+    session.manager.restart_kernel(now=False)
+    session.client.wait_for_ready(timeout=120)
+
+
+def list_containers(engine: Engine, folder: Path) -> list[str]:
+    """Return the containers that see something below `folder`; others may have kernels, too."""
+    found = engine.client.containers.list(
+        all=True, ignore_removed=True, filters={"label": RUN_LABEL}
+    )
+    return [
+        str(c.name)
+        for c in found
+        if any(mount["Source"].startswith(f"{folder}/") for mount in c.attrs["Mounts"])
+    ]
+
+
+def wait_until_gone(engine: Engine, folder: Path) -> None:
+    """Wait until no such container is left: after a kill by the client, its guard removes it."""
+    deadline = time.monotonic() + 60
+    while list_containers(engine, folder):
+        assert time.monotonic() < deadline, "the container is still there"
+        time.sleep(0.1)

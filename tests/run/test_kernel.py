@@ -12,11 +12,19 @@ from typing import Any
 import pytest
 
 from envbuild.engine.client import Engine
-from envbuild.engine.leftovers import RUN_LABEL
 from envbuild.run.kernel import main
 from envbuild.workspace.kernels import Kernel, container_command, write_kernel
 from tests.rig.image import PYTHON, LoadedImage
-from tests.rig.kernels import Session, ask, open_kernel, plan_kernel_image
+from tests.rig.kernels import (
+    Session,
+    ask,
+    interrupt,
+    list_containers,
+    open_kernel,
+    plan_kernel_image,
+    restart,
+    wait_until_gone,
+)
 
 pytestmark = [
     pytest.mark.engine,
@@ -41,30 +49,9 @@ def kernel(
         what=kernel_image.image_id,
     )  # fmt: skip
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
-    write_kernel(
-        made, command=command, variables=image.spec.env, folder=tmp_path / "jupyter" / "kernels"
-    )
+    write_kernel(made, command=command, folder=tmp_path / "jupyter" / "kernels")
     with open_kernel("lab", cwd=root / "notebooks") as session:
         yield session
-
-
-def _containers(engine: Engine, folder: Path) -> list[str]:
-    """Return the containers that see something below `folder`; others may have kernels, too."""
-    found = engine.client.containers.list(
-        all=True, ignore_removed=True, filters={"label": RUN_LABEL}
-    )
-    return [
-        str(c.name)
-        for c in found
-        if any(mount["Source"].startswith(f"{folder}/") for mount in c.attrs["Mounts"])
-    ]
-
-
-def _wait_until_gone(engine: Engine, folder: Path) -> None:
-    deadline = time.monotonic() + 60
-    while _containers(engine, folder):
-        assert time.monotonic() < deadline, "the container is still there"
-        time.sleep(0.1)
 
 
 def test_a_notebook_s_day(engine: Engine, kernel: Session, tmp_path: Path) -> None:
@@ -79,24 +66,19 @@ def test_a_notebook_s_day(engine: Engine, kernel: Session, tmp_path: Path) -> No
     assert (made.read_text(), made.stat().st_uid) == ("by the kernel", os.getuid())
     assert ask(kernel, "input('name? ')", answer="Ada") == "'Ada'"
     # An interrupt ends what runs, and not the kernel.
-    kernel.client.execute("import time; time.sleep(600)")
-    time.sleep(1)
-    kernel.manager.interrupt_kernel()
-    reply = kernel.client.get_shell_msg(timeout=60)
-    assert reply["content"]["ename"] == "KeyboardInterrupt"
+    assert interrupt(kernel) == "KeyboardInterrupt"
     assert ask(kernel, "os.environ['COLOUR']") == "'blue $HOME'"
-    kernel.manager.restart_kernel(now=False)
-    kernel.client.wait_for_ready(timeout=120)
-    assert len(_containers(engine, tmp_path)) == 1
+    restart(kernel)
+    assert len(list_containers(engine, tmp_path)) == 1
     assert ask(kernel, "'os' in globals()") == "False"
     kernel.manager.shutdown_kernel()
-    assert not _containers(engine, tmp_path)
+    wait_until_gone(engine, tmp_path)
 
 
 def test_a_kernel_that_dies_ends_all(engine: Engine, kernel: Session, tmp_path: Path) -> None:
-    assert len(_containers(engine, tmp_path)) == 1
+    assert len(list_containers(engine, tmp_path)) == 1
     kernel.client.execute("import os; os._exit(3)")
-    _wait_until_gone(engine, tmp_path)
+    wait_until_gone(engine, tmp_path)
     deadline = time.monotonic() + 30
     while kernel.manager.is_alive() and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -106,10 +88,10 @@ def test_a_kernel_that_dies_ends_all(engine: Engine, kernel: Session, tmp_path: 
 def test_a_client_that_kills_leaves_no_container(
     engine: Engine, kernel: Session, tmp_path: Path
 ) -> None:
-    assert len(_containers(engine, tmp_path)) == 1
+    assert len(list_containers(engine, tmp_path)) == 1
     provisioner: Any = kernel.manager.provisioner
     os.killpg(os.getpgid(provisioner.pid), signal.SIGKILL)
-    _wait_until_gone(engine, tmp_path)
+    wait_until_gone(engine, tmp_path)
 
 
 def test_an_image_that_is_gone_is_told_with_the_way_out(
@@ -130,4 +112,4 @@ def test_an_image_that_is_gone_is_told_with_the_way_out(
     finally:
         signal.signal(signal.SIGTERM, before[0])
         signal.signal(signal.SIGINT, before[1])
-    assert not _containers(engine, tmp_path)
+    assert not list_containers(engine, tmp_path)

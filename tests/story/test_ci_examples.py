@@ -14,6 +14,7 @@ import yaml
 
 from envbuild.engine.client import Engine
 from tests.rig.conda_channel import CondaChannel
+from tests.rig.need import missing
 from tests.rig.pip_index import PipIndex
 from tests.rig.project import Project
 from tests.rig.registry import LockedRegistry, RunningRegistry
@@ -42,6 +43,24 @@ def test_files_are_right_by_the_official_schema(file: Path) -> None:
     check_schema("github-workflows" if file.parent == GITHUB else "gitlab-ci", file)
     for script in list_scripts(file):
         subprocess.run(["bash", "-n", "-c", script], check=True)
+
+
+def test_a_linter_finds_nothing_in_the_workflows(tmp_path: Path) -> None:
+    """zizmor: logins that stay in a checkout, too wide permissions, injected texts, and more."""
+    tool = Path(sys.executable).with_name("zizmor")
+    if not tool.exists():
+        missing("zizmor", "install the dependency group `dev`")
+    rules = {
+        # A copy is to be read; whoever wants to pins the actions to commits, by a tool of theirs.
+        "unpinned-uses": {"config": {"policies": {"*": "ref-pin"}}},
+        "artipacked": {"ignore": ["refresh.yml"]},  # it pushes a branch
+    }
+    (tmp_path / "zizmor.yml").write_text(yaml.safe_dump({"rules": rules}))
+    command: list[str | Path]
+    command = [tool, "--offline", "--no-progress", "--config", tmp_path / "zizmor.yml"]
+    command += GITHUB.glob("*.yml")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def commit(project: Project, folder: Path) -> Path:

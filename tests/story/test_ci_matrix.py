@@ -177,6 +177,37 @@ def test_outputs_for_github_and_a_pipeline_for_gitlab(
     assert error["code"] == "session.no-output"
 
 
+def test_each_platform_has_a_job_of_its_own(image_project: Project) -> None:
+    project = image_project
+    spec = project.root / "envs/demo.toml"
+    one = spec.read_text()
+    project.write("envs/base.toml", 'python = "3.11.*"\n')
+    project.must("-s", "lock")
+    commit(project)
+    spec.write_text(one.replace('["linux-64"]', '["linux-64", "linux-aarch64"]') + SMOKE)
+    project.must("-s", "lock", "--", "demo")
+    copy_environment(project, "twin")
+    project.write("envs/lone.toml", one + SMOKE)
+    project.must("-s", "lock", "--", "lone")
+    since = ("--since", "HEAD")
+    (both, _) = matrix(project, *since)["include"]
+    assert (both["names"], both["platform"]) == ("demo twin", "linux-64 linux-aarch64")
+    jobs = matrix(project, *since, "--per-platform", "--runner", "linux-aarch64=big")["include"]
+    assert [(job["platform"], job["runner"], job["names"], job["smoke"]) for job in jobs] == [
+        # On one platform, an image of two is the same as that of the environment for it alone.
+        ("linux-64", "ubuntu-24.04", "demo lone twin", "demo lone twin"),
+        ("linux-aarch64", "big", "demo twin", "demo twin"),
+    ]
+    assert {job["reference"] for job in jobs} == {both["reference"]}
+    done = subprocess.run(
+        [sys.executable, "-m", "envbuild", "ci-matrix", *since, "--per-platform", "--gitlab"],
+        cwd=project.root, env=project.environment, text=True, capture_output=True, check=True,
+    )  # fmt: skip
+    pipeline = yaml.safe_load(done.stdout)
+    assert set(pipeline) == {"include", "demo (linux-64)", "demo (linux-aarch64)"}
+    assert pipeline["demo (linux-aarch64)"]["variables"]["PLATFORM"] == "linux-aarch64"
+
+
 @pytest.mark.registry
 def test_fifty_environments_are_asked_for_in_a_moment(
     image_project: Project, registry: RunningRegistry

@@ -33,8 +33,9 @@ def _differences(project: Project) -> dict[str, dict[str, Any]]:
     outcome = project.nox("-s", "local-env", "--", "demo", "--check", "--json")
     assert outcome.code == 1, outcome.text
     assert "[prefix.changed]" in outcome.text
-    text = outcome.stdout[outcome.stdout.index("{") :]
-    return {d["package"]: d for d in json.JSONDecoder().raw_decode(text)[0]["differences"]}
+    document = json.loads(outcome.stdout[outcome.stdout.index("{") :])
+    assert [error["code"] for error in document["errors"]] == ["prefix.changed"]
+    return {d["package"]: d for d in document["done"]["differences"]}
 
 
 def _python(project: Project, code: str) -> str:
