@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from benchmarks import change, cold, conda, imports, known, layers, locks, noop, packing
+from benchmarks import change, cold, conda, imports, known, layers, local, locks, noop, packing
 
 _ALL: dict[str, Callable[[int], None]] = {
     "locks": locks.measure,
@@ -21,6 +21,8 @@ _ALL: dict[str, Callable[[int], None]] = {
     "platforms": cold.measure_platforms,
     "imports": imports.measure,
     "conda": conda.measure,
+    "local": local.measure,
+    "hook": local.measure_hook,
 }
 _OWN: dict[str, Callable[[int], None]] = {"packing": packing.measure, "layers": layers.measure}
 """These print tables of their own."""

@@ -19,6 +19,7 @@ from envbuild.lock.changes import Change
 from envbuild.lock.model import Lock
 from envbuild.lock.upgrade import Upgrade
 from envbuild.spec.edit import Manager
+from envbuild.spec.formats import MOMENT
 from envbuild.spec.model import EnvSpec
 from envbuild.workspace.building import Built, build_one, find_built
 from envbuild.workspace.editing import Edited, Wish, add_all, remove_all, save_spec
@@ -152,15 +153,25 @@ class Environment:
         return remove_all(self._workspace, self.name, wishes, lock=lock, progress=self._progress)
 
     def lock(
-        self, *, upgrade: bool = False, base: bool = False, packages: Iterable[str] = ()
+        self,
+        *,
+        upgrade: bool = False,
+        base: bool = False,
+        packages: Iterable[str] = (),
+        exclude_newer: str | None = None,
     ) -> tuple[Change, ...]:
         """Make its lock as its spec asks, if it isn't so already; return what moved.
 
         With `upgrade` everything moves that may, with `base` its base, and `packages` are those
-        that move alone. Raises `LockError`, `RegistryError` or `ToolError`; the lock is then as it
-        was.
+        that move alone; with `exclude_newer`, a day or time as in specs, nothing is seen that was
+        published later. Raises `LockError`, `RegistryError` or `ToolError`, the lock is then as it
+        was; and `ValueError` for a day that is none.
         """
-        wanted = Upgrade(everything=upgrade, base=base, packages=frozenset(packages))
+        if exclude_newer is not None and (wrong := MOMENT.check(exclude_newer)):
+            raise ValueError(wrong)
+        wanted = Upgrade(
+            everything=upgrade, base=base, packages=frozenset(packages), before=exclude_newer
+        )
         return lock_one(self._workspace, self.name, wanted, self._progress)
 
     def load_lock(self) -> Lock:

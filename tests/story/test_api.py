@@ -11,7 +11,8 @@ import pytest
 
 import envbuild
 from envbuild import Repository, api
-from envbuild.errors import RegistryError, SpecError
+from envbuild.engine.client import Engine
+from envbuild.errors import EngineError, LockError, RegistryError, SpecError
 from tests.rig.conda_channel import CondaChannel
 from tests.rig.pip_index import PipIndex
 from tests.rig.project import Project
@@ -68,6 +69,51 @@ def test_pushed_by_a_script(api_project: Project, registry: RunningRegistry) -> 
     built = cpu.build(push=True)
     assert built.outcome.startswith(("pushed", "assembled"))
     assert built.plan.reference == api_project.build("cpu", "--push")["reference"]
+
+
+@pytest.mark.engine
+def test_loaded_by_a_script(api_project: Project, engine: Engine) -> None:
+    cpu = Repository.open().environment("cpu")
+    cpu.lock()
+    built = cpu.build(load=True)
+    image = engine.client.images.get(built.plan.reference)
+    try:
+        assert image.labels["envbuild.digest"] == built.plan.digest
+        assert cpu.build(load=True).plan == built.plan
+    finally:
+        engine.client.images.remove(built.plan.reference)
+
+
+def test_locked_as_of_an_earlier_day(api_project: Project, pip_index: PipIndex) -> None:
+    cpu = Repository.open().environment("cpu")
+    for name, version, *needs in (("httpx", "0.28", "anyio>=3"), ("anyio", "4.0")):
+        pip_index.add(name, version, *needs, uploaded="2026-01-01T00:00:00Z")
+    pip_index.add("anyio", "4.1", uploaded="2098-01-01T00:00:00Z")
+    moved = cpu.lock(exclude_newer="2097-12-31")  # the channel is of today
+    assert {c.new for c in moved if c.name == "anyio"} == {"4.0"}
+    with pytest.raises(ValueError, match="day"):
+        cpu.lock(exclude_newer="yesterday")
+
+
+def test_errors_are_of_their_rooms(
+    api_project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu = Repository.open().environment("cpu")
+    for ask, kind, code in (
+        (cpu.check, LockError, "lock.missing"),
+        (cpu.build, LockError, "lock.missing"),
+        (lambda: cpu.add(pip=["nosuch"]), LockError, "lock.unsatisfiable"),
+        (lambda: cpu.remove("nosuch"), SpecError, "spec.not-asked"),
+    ):
+        with pytest.raises(kind) as caught:
+            ask()
+        assert caught.value.code == code
+    cpu.lock()
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    with pytest.raises(EngineError) as refused:
+        cpu.build(load=True)
+    assert refused.value.code == "engine.unreachable"
+    assert cpu.find() is not None
 
 
 def test_every_file_is_judged(api_project: Project) -> None:
