@@ -167,6 +167,8 @@ class Environment:
         published later. Raises `LockError`, `RegistryError` or `ToolError`, the lock is then as it
         was; and `ValueError` for a day that is none.
         """
+        if isinstance(packages, str):
+            packages = (packages,)
         if exclude_newer is not None and (wrong := MOMENT.check(exclude_newer)):
             raise ValueError(wrong)
         wanted = Upgrade(

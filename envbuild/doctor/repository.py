@@ -71,6 +71,42 @@ def _check_environments(visit: Visit) -> Iterator[Finding]:
             yield describe(f"`{name}`", error)
         else:
             yield Finding(subject=f"`{name}`", message="the spec is right, the lock up to date")
+        yield from _check_files(visit, name)
+    yield from _check_orphans(visit)
+
+
+def _check_files(visit: Visit, name: str) -> Iterator[Finding]:
+    """Look for what the spec runs, which a lock knows nothing of."""
+    try:
+        spec = visit.workspace.load(name)
+    except EnvbuildError:
+        return
+    wanted = []
+    if spec.train:
+        wanted.append(("train.script", Path(spec.train.source, spec.train.script)))
+    if spec.smoke and spec.smoke.entry_script:
+        wanted.append(("smoke.entry-script", Path(spec.smoke.source, spec.smoke.entry_script)))
+    for key, path in wanted:
+        if not (visit.workspace.root / path).is_file():
+            yield Finding(
+                subject=f"`{name}`", state="problem",
+                message=f"`{key}` leads to `{path}`, and there is no such file",
+                hint=f"write it, or correct the spec, `envs/{name}.toml`",
+            )  # fmt: skip
+
+
+def _check_orphans(visit: Visit) -> Iterator[Finding]:
+    """Look for locks whose spec is gone."""
+    workspace = visit.workspace
+    folder = workspace.repository.lock_folder("")
+    known = {*workspace.used, *workspace.environments}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.is_dir() and path.name not in known:
+            yield Finding(
+                subject=f"lockfiles/{path.name}", state="warning",
+                message="is the lock of an environment that is not there",
+                hint=f"to remove it, run `git rm -r lockfiles/{path.name}`",
+            )  # fmt: skip
 
 
 def _check_ignored(root: Path) -> Finding:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from envbuild.kit.words import say_count
 from envbuild.lock.changes import CHANGE_COLUMNS, Change, render_changes
 
 __all__ = ["render_markdown"]
@@ -35,7 +36,7 @@ def render_markdown(moved: Mapping[str, Sequence[Change]], *, limit: int = LIMIT
             room -= len(section) + 2
     same = sum(not changes for changes in moved.values())
     if same:
-        parts.append(f"{_count(same, 'lock')} did not move.")
+        parts.append(f"{say_count(same, 'lock')} did not move.")
     if left_out:
         parts.append(f"Too long to be shown: {_join(left_out, limit)}.")
     return "\n\n".join(parts) + "\n"
@@ -48,7 +49,7 @@ def _section(name: str, changes: Sequence[Change]) -> Iterator[str]:
     yield ""
     folded = len(changes) > _UNFOLDED
     if folded:
-        yield f"<details><summary>{_count(len(changes), 'change')}</summary>"
+        yield f"<details><summary>{say_count(len(changes), 'change')}</summary>"
         yield ""
     yield _row(CHANGE_COLUMNS)
     yield "|---" * len(CHANGE_COLUMNS) + "|"
@@ -61,10 +62,6 @@ def _section(name: str, changes: Sequence[Change]) -> Iterator[str]:
 def _row(cells: Sequence[str]) -> str:
     """Return a row of a table, in which a bar or a new line of a text would end a cell."""
     return "| " + " | ".join(" ".join(c.replace("|", r"\|").split()) for c in cells) + " |"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _join(names: Sequence[str], limit: int) -> str:

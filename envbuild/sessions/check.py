@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from envbuild.errors import EnvbuildError
+from envbuild.kit.words import say_count
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.many import raise_errors
 
@@ -19,6 +20,7 @@ def run(context: Context) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     add_files(parser)
     arguments = parser.parse_args(context.arguments)
+    context.check_settings()
     names, errors = _choose(context, arguments)
     errors |= {
         name: error
@@ -27,11 +29,8 @@ def run(context: Context) -> None:
     }
     context.answer.document = {n: errors[n].code if n in errors else "fresh" for n in names}
     if not (arguments.json or errors):
-        print(
-            "1 lockfile is up to date"
-            if len(names) == 1
-            else f"{len(names)} lockfiles are up to date"
-        )
+        verb = "is" if len(names) == 1 else "are"
+        print(f"{say_count(len(names), 'lockfile')} {verb} up to date")
     raise_errors(errors, len(names))
 
 

@@ -28,6 +28,7 @@ def run(context: Context) -> None:
     """Print the jobs for the named environments (default: all) that have work to do."""
     arguments = _parse(context)
     context.answer.wanted = arguments.gitlab is None
+    context.check_settings()
     names = context.select(arguments.names)
     runners = _read_runners(arguments.runner)
     plans = _plan_all(context, names)

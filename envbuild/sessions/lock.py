@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from argparse import ArgumentTypeError
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from difflib import get_close_matches
@@ -62,24 +62,33 @@ def run(context: Context) -> None:
         names = context.select(arguments.names)
     else:
         names = find_touched(context, arguments.files, locks=False)
-    with show_progress() as progress:
-        upgrades = dict.fromkeys(names, upgrade)
-        if upgrade.packages and not arguments.names:
-            upgrades = _share_out(context, names, upgrade)
-        sharing = Sharing()
-        moved = run_many(
-            names,
-            lambda name: lock_one(context, name, upgrades[name], progress, sharing=sharing),
-            progress=progress, tell=lambda done: tell_changes(context, done),
-        )  # fmt: skip
+    upgrades = dict.fromkeys(names, upgrade)
+    if upgrade.packages and not arguments.names:
+        upgrades = _share_out(context, names, upgrade)
+    moved: dict[str, tuple[Change, ...]] = {}
+    try:
+        with show_progress() as progress:
+            sharing = Sharing()
+            run_many(
+                names,
+                lambda name: lock_one(context, name, upgrades[name], progress, sharing=sharing),
+                progress=progress, tell=moved.update,
+            )  # fmt: skip
+    finally:
+        # One that failed doesn't hide what moved in the others.
+        tell_changes(context, moved)
+        _print(moved, arguments)
+    if arguments.files is not None:
+        raise_errors(check_tracked(context, names), len(names))
+
+
+def _print(moved: dict[str, tuple[Change, ...]], arguments: Namespace) -> None:
     if arguments.markdown:
         from envbuild.lock.change_report import render_markdown
 
         print(render_markdown(moved), end="")
     elif not arguments.json:
         print_changes(moved)
-    if arguments.files is not None:
-        raise_errors(check_tracked(context, names), len(names))
 
 
 def tell_changes(context: Context, moved: dict[str, tuple[Change, ...]]) -> None:

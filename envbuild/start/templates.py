@@ -43,7 +43,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         sources={"train.py": "line.py"},
     ),
     "dockerfile": Kind(
-        summary="packages on a base that a Dockerfile builds (needs Docker Engine to lock)",
+        summary="packages on a base that a Dockerfile builds (needs Docker Engine to build)",
         sources={"train.py": "line.py", "Dockerfile": "Dockerfile"},
     ),
     "gpu": Kind(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from envbuild.errors import LockError
 from envbuild.kit.files import exclusive
 from envbuild.kit.progress import Progress
+from envbuild.kit.words import say_count
 from envbuild.lock.base_rules import check_bases
 from envbuild.lock.changes import Change, diff_locks
 from envbuild.lock.files import read_siblings, write_lock
@@ -100,4 +101,5 @@ def _summarise(lock: Lock, changes: Sequence[Change], *, written: bool) -> str:
         return "lock is unchanged"
     count = sum(len(part.artifacts) for part in lock.platforms.values())
     platforms = ", ".join(sorted(lock.platforms))
-    return f"locked {count} packages for {platforms}, {len(changes)} changes"
+    packages, moved = say_count(count, "package"), say_count(len(changes), "change")
+    return f"locked {packages} for {platforms}, {moved}"

@@ -55,6 +55,10 @@ class Workspace:
     def settings(self) -> Settings:
         return load_settings(self.root)
 
+    def check_settings(self) -> None:
+        """Raise `SpecError` `settings.invalid` for settings that are wrong, once for all."""
+        _ = self.settings
+
     @cached_property
     def cache(self) -> Cache:
         return find_cache()
