@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Final
 
 from envbuild.errors import ImageError
 from envbuild.identity.recipe import Source
 from envbuild.kit.listing import list_files
-from envbuild.kit.tree import Stray, digest_tree, read_tree
+from envbuild.kit.tree import Stray, TreeFile, digest_tree, read_tree
 from envbuild.layers.source import SourceTree, refuse_unreadable
-from envbuild.spec.model import Image
+from envbuild.spec.model import Image, ImageSource
 
 __all__ = ["plan_sources"]
+
+_FOLDERS: Final = frozenset({
+    "boot", "etc/ssl", "home", "media", "mnt", "root", "srv", "usr/games", "usr/local",
+    "usr/local/bin", "usr/local/etc", "usr/local/games", "usr/local/include", "usr/local/lib",
+    "usr/local/sbin", "usr/local/share", "usr/local/src", "usr/share", "usr/src", "var/backups",
+    "var/cache", "var/lib", "var/local", "var/log", "var/mail", "var/opt", "var/spool", "workspace",
+})  # fmt: skip
+"""Folders of the Filesystem Hierarchy Standard in which an image may have files of its own."""
 
 
 def plan_sources(image: Image, *, root: Path) -> dict[Source, SourceTree]:
@@ -29,6 +38,7 @@ def plan_sources(image: Image, *, root: Path) -> dict[Source, SourceTree]:
         except OSError as error:
             place = Path(str(error.filename or root / entry.path))
             raise refuse_unreadable(entry.path, place, error) from error
+        _check_file_target(entry, tree)
         source = Source(
             target=entry.target,
             digest=digest_tree(tree.files, head="envbuild-source 1"),
@@ -63,7 +73,8 @@ def _read(root: Path, path: str) -> SourceTree:
         )
     paths = [""] if single and place.name in listing.paths else () if single else listing.paths
     files, strays = read_tree(place, paths)
-    _check_strays(path, [*strays, *_find_marks(file.path or path for file in files)])
+    marks = _find_marks(file.path or path for file in files)
+    _check_strays(path, [*strays, *marks, *_find_dangling(place, files)])
     if not files:
         raise ImageError(
             "source.empty",
@@ -78,6 +89,28 @@ def _find_marks(paths: Iterable[str]) -> Iterator[Stray]:
     for path in paths:
         if any(part.startswith(".wh.") for part in path.split("/")):
             yield Stray(path=path, why="would remove a file from the image, for `.wh.` says so")
+
+
+def _find_dangling(place: Path, files: Sequence[TreeFile]) -> Iterator[Stray]:
+    """Give the links that lead to what the image won't have, for git ignores it."""
+    there = {file.path for file in files}
+    there |= {str(parent) for path in there for parent in PurePosixPath(path).parents}
+    for file in files:
+        if file.link is not None:
+            end = (place / file.path).resolve().relative_to(place.resolve())
+            if str(end) not in there and (place / end).exists():
+                yield Stray(path=file.path, why=f"links to `{file.link}`, which git doesn't have")
+
+
+def _check_file_target(entry: ImageSource, tree: SourceTree) -> None:
+    """Refuse a single file in the place of a folder that systems have: it would replace that."""
+    if tree.files[0].path == "" and entry.target.lstrip("/") in _FOLDERS:
+        raise ImageError(
+            "source.file",
+            f"the source `{entry.path}` is a file, and its target `{entry.target}` is a folder of "
+            "every system",
+            hint=f'write `target = "{entry.target}/{PurePosixPath(entry.path).name}"`',
+        )
 
 
 def _check_strays(path: str, strays: Iterable[Stray]) -> None:

@@ -101,6 +101,9 @@ def _read_link(folder: Path, path: str) -> TreeFile | Stray:
         return Stray(path=path, why=f"links to `{target}`, outside of the source folder")
     if PurePosixPath(target).is_absolute():
         target = os.path.relpath(end, place.parent.resolve())
+    elif os.path.normpath(PurePosixPath(path).parent / target).split("/")[0] == "..":
+        # It comes back by the name that the folder has on this machine.
+        return Stray(path=path, why=f"links to `{target}`, by way of outside of the source folder")
     digest = hashlib.sha256(os.fsencode(target)).hexdigest()
     return TreeFile(path=path, sha256=digest, size=0, link=target)
 

@@ -14,7 +14,6 @@ from typing import Any, Final, TypeVar
 
 from envbuild.errors import EnvbuildError
 from envbuild.kit.canonical import digest_json
-from envbuild.kit.crew import Stopped
 from envbuild.kit.progress import Progress
 
 __all__ = ["NAMELESS", "Sharing", "make_key"]
@@ -31,9 +30,10 @@ class _Solve:
 
     over: threading.Event = field(default_factory=threading.Event)
     notes: list[str] = field(default_factory=list)
-    answered: bool = False
     result: Any = None
     error: EnvbuildError | None = None
+    fault: BaseException | None = None
+    """What nobody expected, or `Stopped`: then all who wait end as whoever did it."""
 
 
 class Sharing:
@@ -57,9 +57,11 @@ class Sharing:
         if first:
             try:
                 solve.result = work(_Relay(task=task, progress=progress, notes=solve.notes))
-                solve.answered = True
             except EnvbuildError as error:
                 solve.error = error
+            except BaseException as error:
+                solve.fault = error
+                raise
             finally:
                 solve.over.set()
         solve.over.wait()
@@ -67,8 +69,8 @@ class Sharing:
             progress.note(note.replace(NAMELESS, task))
         if solve.error is not None:
             raise _say_of(task, solve.error) from solve.error
-        if not solve.answered:
-            raise Stopped  # whoever did it has something else to raise
+        if solve.fault is not None:
+            raise solve.fault
         found: T = solve.result
         return found
 

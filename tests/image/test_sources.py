@@ -56,6 +56,26 @@ def _write(root: Path, files: Mapping[str, str]) -> None:
         (root / name).write_text(text)
 
 
+@pytest.mark.parametrize(
+    ("link", "end"),
+    [("deep/up", "../../models/a.bin"), ("deep/off", "../skipped.tmp")],
+    ids=["by way of outside", "to what git ignores"],
+)
+def test_a_link_that_would_dangle_in_the_image_is_refused(root: Path, link: str, end: str) -> None:
+    _write(root, {"models/skipped.tmp": "x"})
+    (root / "models" / link).symlink_to(end)
+    with pytest.raises(ImageError, match=f"`{link}` of the source `models` links to") as caught:
+        plan_sources(_image(), root=root)
+    assert caught.value.code == "source.file"
+
+
+def test_a_file_does_not_take_the_place_of_a_folder_of_the_system(root: Path) -> None:
+    with pytest.raises(ImageError, match="is a folder of every system") as caught:
+        plan_sources(_image("models/a.bin", "/usr/share"), root=root)
+    assert caught.value.hint == 'write `target = "/usr/share/a.bin"`'
+    assert plan_sources(_image("models", "/usr/share"), root=root)
+
+
 def _digest(root: Path, image: Image | None = None) -> str:
     (source,) = plan_sources(image or _image(), root=root)
     return source.digest

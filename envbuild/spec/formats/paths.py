@@ -79,6 +79,8 @@ def _explain_target(text: str) -> str | None:
         return f"write `{text.rstrip('/')}`"
     if re.search(r"[*?]", text):
         return "patterns are not supported"
+    if "/.wh." in text:
+        return "a name that begins with `.wh.` says in a layer that something is gone"
     return None
 
 
@@ -86,7 +88,7 @@ TARGET_PATH = Format(
     name="target path",
     expected="a path in the image that begins with `/`, without `.` and `..`",
     examples=("/srv/models",),
-    pattern=rf"(?:/(?!\.\.?(?:/|$)){_PART}+)+",
+    pattern=rf"(?:/(?!\.\.?(?:/|$)|\.wh\.){_PART}+)+",
     explain=_explain_target,
 )
 

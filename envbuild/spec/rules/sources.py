@@ -21,6 +21,30 @@ _RESERVED: Final[Mapping[str, str]] = {
             (("dev", "proc", "run", "sys"), "which a container gets when it starts"),
             (("tmp", "var/tmp"), "which belongs to whatever runs"),
             (
+                (
+                    "usr/bin",
+                    "usr/include",
+                    "usr/lib",
+                    "usr/lib32",
+                    "usr/lib64",
+                    "usr/libexec",
+                    "usr/sbin",
+                    "var/lib/dpkg",
+                ),
+                "which is for the system's packages",
+            ),
+            (
+                (
+                    "etc/group",
+                    "etc/gshadow",
+                    "etc/ld.so.cache",
+                    "etc/passwd",
+                    "etc/shadow",
+                    "etc/ssl/certs",
+                ),
+                "which envbuild writes",
+            ),
+            (
                 ("bin", "lib", "lib32", "lib64", "libx32", "sbin", "var/lock", "var/run"),
                 "which is a link in most images",
             ),
@@ -33,7 +57,7 @@ _RESERVED: Final[Mapping[str, str]] = {
 
 @rule("image.source")
 def sources_leave_reserved_places(spec: EnvSpec) -> Iterator[Problem]:
-    """An `image.source` is apart from the environment (`/opt/env`), `/proc`, `/tmp`, `/lib`, ..."""
+    """An `image.source` is apart from `/opt/env`, `/proc`, `/tmp`, `/usr/lib`, `/etc/group`, ..."""
     for n, source in enumerate(spec.image.source):
         for place, what in _RESERVED.items():
             if _is_within(source.target, place):
