@@ -18,8 +18,9 @@ from envbuild.lock.pip_faults import explain_fault
 from envbuild.lock.pip_indexes import find_indexes
 from envbuild.lock.pip_job import PipJob, is_marked, mark, unmark, write_job, write_stub
 from envbuild.lock.pip_pins import Pin, parse_pins, render_requirements
+from envbuild.lock.pip_stay import stay_with_uv
 from envbuild.lock.pip_tools import resolve_with_pip_tools, why_not_pip_tools
-from envbuild.lock.pip_uv import Listing, find_reasons, list_pinned, resolve_with_uv
+from envbuild.lock.pip_uv import Listing, find_reasons, list_pinned
 from envbuild.lock.provenance import Shop
 from envbuild.lock.sharing import NAMELESS, Sharing, make_key
 from envbuild.lock.source import Gathering, Piece, gather
@@ -270,7 +271,7 @@ def _resolve(job: PipJob, resolver: str) -> tuple[Listing, tuple[str, ...]]:
 
 def _ask_uv(job: PipJob) -> Listing:
     try:
-        return resolve_with_uv(job)
+        return stay_with_uv(job)
     except ToolExitError as error:
         found = explain_resolution(error, job)
         if found is None:
@@ -285,7 +286,7 @@ def _ask_pip_tools(job: PipJob) -> tuple[Listing | None, str]:
     def look_ahead() -> None:
         # uv nearly always chooses alike, and is done long before: then it has listed the wheels.
         try:
-            ahead.append(resolve_with_uv(job))
+            ahead.append(stay_with_uv(job))
         except ToolExitError as error:
             error.log.unlink(missing_ok=True)
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 from envbuild.errors import LockError
@@ -17,8 +17,11 @@ from envbuild.kit.process import ToolExitError, run_tool
 from envbuild.lock.names import normalise_name
 from envbuild.lock.pip_indexes import uv_environment
 from envbuild.lock.pip_job import PipJob, is_marked
-from envbuild.lock.pip_pins import parse_pins
+from envbuild.lock.pip_pins import Pin, parse_pins
 from envbuild.lock.wheel_choice import WheelFile, parse_glibc
+
+if TYPE_CHECKING:
+    from packaging.version import Version
 
 __all__ = [
     "Listing",
@@ -47,19 +50,27 @@ class Listing:
     files: tuple[WheelFile, ...]
 
 
-def resolve_with_uv(job: PipJob) -> Listing:
-    """Resolve the job's request for its target, staying with `job.kept` where that is possible.
+def resolve_with_uv(job: PipJob, ceilings: Mapping[str, Version] | None = None) -> Listing:
+    """Resolve the job's request for its target, staying with `job.kept` where uv can.
+
+    Of `ceilings` it only takes that those packages have no higher version.
 
     Raises `ToolExitError` if uv finds no answer.
     """
+    limited = ceilings or {}
     target = job.work / "pylock.toml"
     target.unlink(missing_ok=True)
-    if job.kept:
-        target.write_text(_render_seed(job), encoding="utf-8")
-    upgrade = ["--upgrade"] if job.upgrade.everything else []
+    if kept := [pin for pin in job.kept if pin.name not in limited]:
+        target.write_text(_render_seed(kept), encoding="utf-8")
+    arguments = ["--upgrade"] if job.upgrade.everything else []
     for name in sorted(job.upgrade.packages):
-        upgrade += ["--upgrade-package", name]
-    return _list(job, target, upgrade)
+        arguments += ["--upgrade-package", name]
+    if limited:
+        limits = job.work / "ceilings.txt"
+        lines = [f"{name}<={version.public}\n" for name, version in sorted(limited.items())]
+        limits.write_text("".join(lines), encoding="utf-8")
+        arguments += ["--constraints", limits.name]
+    return _list(job, target, arguments)
 
 
 def list_pinned(job: PipJob, versions: Mapping[str, str]) -> Listing:
@@ -116,12 +127,12 @@ def _pin(job: PipJob, versions: Mapping[str, str]) -> list[str]:
     return ["--constraints", fixed.name, "--prerelease", "allow"]
 
 
-def _render_seed(job: PipJob) -> str:
+def _render_seed(pins: Iterable[Pin]) -> str:
     """Return the pins to stay with as uv looks for them: in the file that it is to write."""
     head = 'lock-version = "1.0"\ncreated-by = "envbuild"\n'
     packages = (
         f"[[packages]]\nname = {json.dumps(pin.name)}\nversion = {json.dumps(pin.version)}\n"
-        for pin in job.kept
+        for pin in pins
     )
     return head + "".join(packages)
 
