@@ -42,6 +42,7 @@ class Context(Workspace):
 
     def _choose(self, name: str | None) -> str:
         if name is not None:
+            name = self.find_name(name)
             self.check_known(name)
             return name
         if self.settings.default_environment is not None:
@@ -62,7 +63,10 @@ class Context(Workspace):
         )
 
     def _take(self, name: str) -> str:
-        note = f"no environment is named and there is none in `envs/`; taking `{name}`"
+        note = (
+            f"no environment is named and there is none in `envs/`; taking `{name}` "
+            "(to make one of your own, run `envbuild init`)"
+        )
         print(note, file=sys.stderr, flush=True)
         return name
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict, replace
 
-from envbuild.errors import SpecError
+from envbuild.errors import LockError, SpecError
 from envbuild.kit.progress import Progress
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import show_progress
 from envbuild.sessions.lock import print_changes
 from envbuild.spec.edit import MANAGERS
+from envbuild.spec.formats import ENVIRONMENT_NAME
 from envbuild.spec.phrases import join_names
 from envbuild.workspace.editing import Edited, Wish, add_all, remove_all
 
@@ -22,6 +24,7 @@ def run(context: Context) -> None:
     """Add or remove, as the session's name says; nothing changes if the solve fails."""
     adding = context.name == "add"
     arguments = _parse(context, adding=adding)
+    _check_name(context, arguments)
     wishes = _list_wishes(context, arguments)
     name = context.select_one(arguments.name)
     edit: Callable[..., Edited] = add_all if adding else remove_all
@@ -37,11 +40,20 @@ def run(context: Context) -> None:
         where = f" on `{wish.platform}`" if wish.platform else ""
         print(f"{'asks' if adding else 'no longer asks'} {wish.manager} for `{wish.text}`{where}")
     print_changes({name: edited.moved})
+    if arguments.no_lock:
+        _tell_stale(context, name)
     if edited.heirs:
         print(
             f"{join_names(list(edited.heirs))} {'extend' if edited.heirs[1:] else 'extends'} "
             f"`{name}`; next: `nox -s lock -- {' '.join(edited.heirs)}`"
         )
+
+
+def _tell_stale(context: Context, name: str) -> None:
+    try:
+        context.load_fresh(name)
+    except LockError as error:
+        print("; ".join(filter(None, (error.message, error.hint))))
 
 
 def _try(edit: Callable[[], Edited], name: str, progress: Progress) -> Edited:
@@ -70,8 +82,8 @@ def _parse(context: Context, *, adding: bool) -> argparse.Namespace:
     for manager in MANAGERS:
         title = {"conda": "conda", "pip": "pip", "system": "Debian's archive"}[manager]
         parser.add_argument(
-            f"--{manager}", action="append", default=[], metavar=word,
-            help=f"{word.lower()} of {title} (may be given more than once)",
+            f"--{manager}", action="extend", nargs="+", default=[], metavar=word,
+            help=f"all that follow, up to the next option, are {word.lower()}s of {title}",
         )  # fmt: skip
     parser.add_argument(
         "--platform", action="append", default=[], metavar="PLATFORM", dest="platforms",
@@ -82,15 +94,37 @@ def _parse(context: Context, *, adding: bool) -> argparse.Namespace:
     return parser.parse_intermixed_args(context.arguments)
 
 
+def _check_name(context: Context, arguments: argparse.Namespace) -> None:
+    """Raise `SpecError` for a requirement where the name of the environment belongs."""
+    first = context.find_name(arguments.name)
+    if ENVIRONMENT_NAME.check(first) is None or first.endswith(".toml"):
+        return
+    words = (_find_example(context), arguments.name, *arguments.wishes)
+    raise SpecError(
+        "session.arguments",
+        f"`nox -s {context.name}`: the name of an environment comes first, and `{first}` is none",
+        hint=f"for example `nox -s {context.name} -- {shlex.join(words)}`",
+    )
+
+
+def _find_example(context: Context) -> str:
+    """Return an environment for an example: the default one, or the first."""
+    names = context.environments
+    default = context.settings.default_environment
+    return default if default in names else names[0] if names else "NAME"
+
+
 def _list_wishes(context: Context, arguments: argparse.Namespace) -> list[Wish]:
     wishes = [Wish(text=text) for text in arguments.wishes]
     for manager in MANAGERS:
         wishes += [Wish(text=text, manager=manager) for text in getattr(arguments, manager)]
     if not wishes:
+        known = context.find_name(arguments.name) in context.environments
+        words = (arguments.name, "numpy") if known else (_find_example(context), arguments.name)
         raise SpecError(
             "session.arguments",
             f"`nox -s {context.name}`: nothing was named to {context.name}",
-            hint=f"for example `nox -s {context.name} -- {arguments.name} numpy`",
+            hint=f"for example `nox -s {context.name} -- {shlex.join(words)}`",
         )
     return [
         replace(wish, platform=platform)

@@ -19,7 +19,7 @@ def run(context: Context) -> None:
         "environment where there is none. What is there stays as it is.",
     )
     parser.add_argument(
-        "name", nargs="?", default="training", metavar="NAME",
+        "name", nargs="?", metavar="NAME",
         help="name of the first environment (default: training)",
     )  # fmt: skip
     parser.add_argument(

@@ -64,7 +64,7 @@ def find_chain(data: bytes, *, where: str, find: FindFile) -> tuple[Source, ...]
                 chain, seen, "extends an environment that doesn't exist", _say_missing(place, name)
             )
         chain.insert(0, _open(found, place))
-    return (*_find_defaults(find), *chain)
+    return (*find_defaults(find), *chain)
 
 
 def _open(data: bytes, where: str) -> Source:
@@ -86,7 +86,8 @@ def _find_file(name: str, where: str, find: FindFile) -> tuple[str, bytes | None
     return place, find(place)
 
 
-def _find_defaults(find: FindFile) -> Iterator[Source]:
+def find_defaults(find: FindFile) -> Iterator[Source]:
+    """Give the repository's defaults, if it has any. Raises `SpecError` as `find_chain` does."""
     data = find(_SETTINGS)
     if not data or b"envbuild" not in data or b"defaults" not in data:
         return

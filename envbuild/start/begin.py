@@ -7,6 +7,7 @@ that can't break it (`.gitignore`, a table at the end of `pyproject.toml`).
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Final
 from envbuild.errors import SpecError
 from envbuild.kit.files import write_atomic
 from envbuild.spec.load import find_environments
+from envbuild.spec.phrases import join_names
 from envbuild.spec.settings import load_settings, parse_settings
 from envbuild.start.noxfile import LINES, NOXFILE, registers
 from envbuild.start.scaffold import scaffold, write_schema
@@ -22,6 +24,8 @@ from envbuild.start.scaffold import scaffold, write_schema
 __all__ = ["Begun", "begin", "is_ignored"]
 
 IGNORED: Final = ".envbuild/"
+
+_FIRST: Final = "training"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,11 +37,13 @@ class Begun:
     environments: tuple[str, ...]
 
 
-def begin(root: Path, *, name: str, kind: str, repository: str | None = None) -> Begun:
+def begin(
+    root: Path, *, kind: str, name: str | None = None, repository: str | None = None
+) -> Begun:
     """Have the folder `root` use envbuild; done twice, the second time changes nothing.
 
-    An environment is written where there is none. Raises `SpecError`: `init.inside`, those of the
-    settings, and those of `scaffold`.
+    An environment, `training` without a `name`, is written where there is none. Raises
+    `SpecError`: `init.inside`, those of the settings, and those of `scaffold`.
     """
     _check_place(root)
     settings = load_settings(root)
@@ -46,8 +52,9 @@ def begin(root: Path, *, name: str, kind: str, repository: str | None = None) ->
     steps: list[str] = []
     todo: list[str] = []
     # The environment first: a name or a kind that can't be leaves nothing behind.
-    if not find_environments(root):
-        steps += [f"wrote `{path}`" for path in scaffold(root, name, kind=kind)]
+    there = find_environments(root)
+    if not there:
+        steps += [f"wrote `{path}`" for path in scaffold(root, name or _FIRST, kind=kind)]
     else:
         steps += [f"wrote `{path}`" for path in write_schema(root)]
     noxfile = root / "noxfile.py"
@@ -60,6 +67,11 @@ def begin(root: Path, *, name: str, kind: str, repository: str | None = None) ->
         steps.append(f"added `{IGNORED}` to `.gitignore`")
     if repository is not None and settings.repository != repository:
         _set_repository(root, repository, steps, todo)
+    if name is not None and there and name not in there:
+        todo.append(
+            f"`{name}` was not written, for there is {join_names(list(there))} already; to have "
+            f"it, too, run `nox -s scaffold -- {shlex.quote(name)} --from {kind}`"
+        )
     return Begun(steps=tuple(steps), todo=tuple(todo), environments=find_environments(root))
 
 

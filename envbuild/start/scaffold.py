@@ -11,8 +11,9 @@ from typing import Final
 
 from envbuild.errors import SpecError
 from envbuild.kit.files import write_atomic
+from envbuild.spec.chain import find_defaults
 from envbuild.spec.curated import RESERVED
-from envbuild.spec.load import check_name
+from envbuild.spec.load import check_name, finder, parse_spec
 from envbuild.spec.phrases import join_names
 from envbuild.spec.schema import SCHEMA_FILE
 from envbuild.start.templates import render_kind
@@ -31,11 +32,11 @@ to build and test in CI: the workflows of envbuild's `examples/ci`, for GitHub A
 def scaffold(root: Path, name: str, *, kind: str, force: bool = False) -> tuple[str, ...]:
     """Write the environment `name` of a kind; return the files, below `root`, that are new.
 
-    All of them are written, or none. Raises `SpecError`: `spec.name`, `scaffold.kind`, and
-    `scaffold.exists` without `force`.
+    All of them are written, or none. Raises `SpecError`: `spec.name`, `scaffold.kind`,
+    `scaffold.exists` without `force`, and `spec.syntax` for defaults that can't be read.
     """
     _check_name(name)
-    files = render_kind(kind, name=name)
+    files = _render(root, name, kind)
     there = [path for path in files if (root / path).is_symlink() or (root / path).exists()]
     if there and not force:
         raise SpecError(
@@ -48,6 +49,23 @@ def scaffold(root: Path, name: str, *, kind: str, force: bool = False) -> tuple[
         written = [path for path, text in files.items() if write_atomic(root / path, text)]
         written += write_schema(root)
     return tuple(written)
+
+
+def _render(root: Path, name: str, kind: str) -> dict[str, str]:
+    """Return the files, the spec without what the repository's defaults say, where that is right.
+
+    Their Python may be another one than that of the kind's base, which then stays with its own.
+    """
+    find = finder(root)
+    spec = f"envs/{name}.toml"
+    for source in find_defaults(find):
+        safe = {key: value for key, value in source.table.items() if key == "platforms"}
+        for defaults in (source.table, safe):
+            files = render_kind(kind, name=name, defaults=defaults)
+            with contextlib.suppress(SpecError):
+                parse_spec(files[spec].encode(), where=spec, find=find)
+                return files
+    return render_kind(kind, name=name)
 
 
 def write_schema(root: Path) -> tuple[str, ...]:

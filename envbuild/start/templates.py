@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -74,6 +75,14 @@ KINDS: Final[Mapping[str, Kind]] = {
 """By name; the spec of each is `templates/NAME.toml`. A curated environment's extends that one."""
 
 
+_OPEN: Final[Mapping[str, tuple[str, ...]]] = {
+    "@platform@": ("platforms",),
+    "@python@": ("python",),
+    "@base@": ("image", "base"),
+}
+"""Words of lines whose value the repository's defaults may give as well, and their keys."""
+
+
 def find_kind(name: str) -> Kind:
     """Return the kind of that name. Raises `SpecError` `scaffold.kind`."""
     kind = KINDS.get(name)
@@ -89,20 +98,38 @@ def find_kind(name: str) -> Kind:
     )
 
 
-def render_kind(kind: str, *, name: str) -> dict[str, str]:
+def render_kind(
+    kind: str, *, name: str, defaults: Mapping[str, object] | None = None
+) -> dict[str, str]:
     """Return the files of an environment `name`: path below the repository to text, the spec last.
 
-    Raises `SpecError` `scaffold.kind`.
+    What the repository's `defaults` say is left to them. Raises `SpecError` `scaffold.kind`.
     """
     source = f"src/{name}"
     files = {f"{source}/{path}": t for path, t in find_kind(kind).sources.items()}
     files[f"envs/{name}.toml"] = f"{kind}.toml"
-    words = {"@name@": name, "@source@": source, "@platform@": _find_platform()}
-    return {path: _fill(template, words) for path, template in files.items()}
+    words = {
+        "@name@": name, "@source@": source, "@platform@": _find_platform(), "@python@": "3.11.*",
+        "@base@": "debian:bookworm",
+    }  # fmt: skip
+    left = [word for word, key in _OPEN.items() if _has(defaults or {}, key)]
+    return {path: _fill(template, words, left) for path, template in files.items()}
 
 
-def _fill(template: str, words: Mapping[str, str]) -> str:
+def _has(table: object, key: Sequence[str]) -> bool:
+    for part in key:
+        table = table.get(part) if isinstance(table, Mapping) else None
+    return table is not None
+
+
+def _fill(template: str, words: Mapping[str, str], left: Sequence[str]) -> str:
     text = (_FOLDER / template).read_text(encoding="utf-8")
+    for word in left:
+        text = re.sub(
+            f"(?m)^([a-z-]+) = .*{word}.*$",
+            r"# \1: what `[tool.envbuild.defaults]` in `pyproject.toml` says",
+            text,
+        )
     for word, value in words.items():
         text = text.replace(word, value)
     return text

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from envbuild.errors import SpecError
+from envbuild.errors import LockError, SpecError
 from envbuild.kit.files import atomic_writer
 from envbuild.kit.progress import Progress
 from envbuild.lock.changes import Change
@@ -27,6 +27,7 @@ from envbuild.workspace.places import (
     choose_manager,
     find_manager,
     find_parent,
+    find_reasons,
     open_chain,
 )
 from envbuild.workspace.workspace import Workspace
@@ -77,7 +78,11 @@ def add_all(
             placed.append(replace(wish, manager=manager))
         return data, placed
 
-    return _change(workspace, name, wishes, edit, lock=lock, progress=progress)
+    with _advised(
+        f"`envs/{name}.toml` is as it was: add another name or version "
+        f"(`nox -s add -- {name} ...`), or change what it doesn't go with first"
+    ):
+        return _change(workspace, name, wishes, edit, lock=lock, progress=progress)
 
 
 def remove_all(
@@ -106,7 +111,26 @@ def remove_all(
                 progress.note(f"{name}: `{parent}` still asks for `{text}`")
         return data, placed
 
-    return _change(workspace, name, wishes, edit, lock=lock, progress=progress)
+    done = _change(workspace, name, wishes, edit, lock=lock, progress=progress)
+    if lock:
+        _note_kept(workspace, name, done, progress)
+    return done
+
+
+def _note_kept(workspace: Workspace, name: str, done: Edited, progress: Progress) -> None:
+    """Say which of the packages that are asked for no longer are locked all the same."""
+    chain = open_chain(workspace, name, workspace.repository.spec_file(name).read_bytes())
+    for wish in done.wishes:
+        # What one platform was to have may be asked for by others; no package of Debian says who
+        # needs it.
+        if wish.platform or wish.manager is None or wish.manager == "system":
+            continue
+        if find_parent(chain, wish.text, wish.manager):
+            continue
+        if reasons := find_reasons(workspace, name, wish.text):
+            progress.note(
+                f"{name}: `{wish.text}` stays in the lock, because it is needed by {reasons}"
+            )
 
 
 def save_spec(
@@ -179,6 +203,17 @@ def _write(
             ready()
     heirs = find_changed(workspace, asked, progress)
     return Edited(written=data != old, moved=moved, heirs=heirs)
+
+
+@contextlib.contextmanager
+def _advised(hint: str) -> Iterator[None]:
+    """Have the error for a request that can't be met say `hint`: the spec doesn't hold it."""
+    try:
+        yield
+    except LockError as error:
+        if error.code == "lock.unsatisfiable":
+            error.hint = hint
+        raise
 
 
 def _read_bytes(path: Path) -> bytes | None:

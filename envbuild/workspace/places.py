@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from envbuild.errors import LockError, SpecError
@@ -17,9 +18,17 @@ from envbuild.spec.keys import find_nearest, render_key
 from envbuild.spec.load import finder
 from envbuild.spec.model import EnvSpec
 from envbuild.spec.phrases import join_names
+from envbuild.spec.platforms import PLATFORMS
 from envbuild.workspace.workspace import Workspace
 
-__all__ = ["check_platform", "choose_manager", "find_manager", "find_parent", "open_chain"]
+__all__ = [
+    "check_platform",
+    "choose_manager",
+    "find_manager",
+    "find_parent",
+    "find_reasons",
+    "open_chain",
+]
 
 
 def check_platform(name: str, spec: EnvSpec, platform: str | None) -> None:
@@ -27,7 +36,7 @@ def check_platform(name: str, spec: EnvSpec, platform: str | None) -> None:
     if platform is None or platform in spec.platforms:
         return
     has = list(spec.platforms)
-    near = find_nearest(platform, has)
+    near = None if platform in PLATFORMS else find_nearest(platform, has)
     raise SpecError(
         "spec.platform",
         f"`{name}` is not for the platform `{platform}`, but for {join_names(has)}",
@@ -89,12 +98,17 @@ def find_manager(
             raise SpecError(
                 "spec.inherited",
                 f"`{package}` is asked for by `{parent}`, which `envs/{name}.toml` stands on",
-                hint=f'to leave it out of `{name}` alone, write `without = ["{package}"]` under '
-                f"`[{home}]` in `envs/{name}.toml`"
+                hint=_advise_without(name, chain[-1], package, home)
                 if platform is None
                 else f"a package of one platform can't be left out: change `{parent}`",
             )
     raise _refuse(workspace, name, chain, package, platform)
+
+
+def _advise_without(name: str, own: Source, package: str, manager: Manager) -> str:
+    there = _list_without(own, manager)
+    what = f'add `"{package}"` to `without`' if there else f'write `without = ["{package}"]`'
+    return f"to leave it out of `{name}` alone, {what} under `[{manager}]` in `envs/{name}.toml`"
 
 
 def _bracket(manager: Manager, platform: str | None) -> str:
@@ -108,11 +122,22 @@ def _option(platform: str | None) -> str:
 def find_parent(
     chain: Sequence[Source], package: str, manager: Manager, platform: str | None = None
 ) -> str | None:
-    """Return the nearest file below the last of `chain` that asks `manager` for a package."""
-    for source in reversed(chain[:-1]):
+    """Return the nearest file below the last of `chain` that asks `manager` for a package.
+
+    None where a file above that one leaves the package out.
+    """
+    for child, source in pairwise(reversed(chain)):
+        if platform is None and _has(_list_without(child, manager), manager, package):
+            return None
         if _has(_list(source, manager, platform), manager, package):
             return source.where
     return None
+
+
+def _list_without(source: Source, manager: Manager) -> tuple[str, ...]:
+    """Return what one file leaves out of what it stands on."""
+    table = source.table.get(manager)
+    return tuple(table.get("without") or ()) if isinstance(table, Mapping) else ()
 
 
 def _list(source: Source, manager: Manager, platform: str | None) -> tuple[str, ...]:
@@ -136,12 +161,21 @@ def _refuse(
         command = f"nox -s remove -- {name} {package}{_option(elsewhere[0])}"
         hint = f"it does for {found}: run `{command}`"
         return SpecError("spec.not-asked", message, hint=hint)
-    reasons = _find_reasons(workspace, name, package)
+    for manager in MANAGERS:
+        if platform is None and (leaver := _find_leaver(chain, package, manager)):
+            message += f"; `without` under `[{manager}]` of `{leaver}` leaves it out already"
+            return SpecError("spec.not-asked", message)
+    reasons = find_reasons(workspace, name, package)
     if reasons:
-        shown = ", ".join(f"`{reason}`" for reason in reasons[:5])
-        message += f"; it is locked because it is needed by {shown}"
+        message += f"; it is locked because it is needed by {reasons}"
     near = find_nearest(package, dict.fromkeys(_list_names(chain[-1], platform)))
     return SpecError("spec.not-asked", message, hint=f"did you mean `{near}`?" if near else None)
+
+
+def _find_leaver(chain: Sequence[Source], package: str, manager: Manager) -> str | None:
+    """Return the nearest file that leaves a package out of what it stands on."""
+    leavers = (s for s in reversed(chain) if _has(_list_without(s, manager), manager, package))
+    return next((source.where for source in leavers), None)
 
 
 def _list_platforms(source: Source) -> tuple[str | None, ...]:
@@ -159,13 +193,16 @@ def _list_names(source: Source, platform: str | None) -> Iterator[str]:
         yield from (find_name(manager, text) for text in _list(source, manager, platform))
 
 
-def _find_reasons(workspace: Workspace, name: str, package: str) -> tuple[str, ...]:
-    """Return what needs a package that nobody asked for; nothing where there is no lock."""
+def find_reasons(workspace: Workspace, name: str, package: str) -> str:
+    """Return what needs a package that nobody asks for, as messages name it.
+
+    Empty where nothing does, and where there is no lock.
+    """
     from envbuild.lock.dependents import find_dependents
 
     try:
         lock = workspace.load_lock(name)
         siblings = read_siblings(workspace.repository.lock_folder(name), lock)
     except LockError:
-        return ()
-    return find_dependents(siblings, package)
+        return ""
+    return ", ".join(f"`{reason}`" for reason in find_dependents(siblings, package)[:5])

@@ -93,11 +93,21 @@ class Workspace:
     def select(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return the environments that were named, each once; for none, all that are `used`.
 
-        Raises `SpecError` `spec.missing` for an unknown name.
+        A path to a spec is its name, too. Raises `SpecError` `spec.missing` for an unknown name.
         """
-        for name in names:
+        found = tuple(dict.fromkeys(map(self.find_name, names)))
+        for name in found:
             self.check_known(name)
-        return tuple(dict.fromkeys(names)) if names else self.used
+        return found if names else self.used
+
+    def find_name(self, text: str) -> str:
+        """Return the name of the environment whose spec is at the path `text`, else `text`."""
+        name = Path(text).stem
+        if not text.endswith(".toml") or name not in self.environments:
+            return text
+        home = self.repository.spec_file(name).parent.resolve()
+        places = (folder / text for folder in (Path.cwd(), self.root))
+        return name if any(place.parent.resolve() == home for place in places) else text
 
     def load(self, name: str) -> EnvSpec:
         """Return the spec of an environment; raises what `load_spec` raises."""
@@ -127,11 +137,12 @@ class Workspace:
         curated = find_curated() if name.startswith(RESERVED) else ()
         if name in (*self.environments, *curated):
             return
-        near = get_close_matches(name, (*self.environments, *curated), n=1)
+        bare = name.removesuffix(".toml").rpartition("/")[2]
+        near = get_close_matches(bare, (*self.environments, *curated), n=1)
         known = ", ".join(f"`{n}`" for n in (*self.environments, *curated)) or "none"
-        what = (
-            f"environment `{name}` that comes with envbuild" if curated else f"`envs/{name}.toml`"
-        )
+        what = f"`envs/{name}.toml`" if bare == name else f"environment `{name}`"
+        if curated:
+            what = f"environment `{name}` that comes with envbuild"
         raise SpecError(
             "spec.missing",
             f"there is no {what}{origin}",

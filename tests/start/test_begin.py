@@ -44,6 +44,16 @@ def test_what_somebody_wrote_stays(tmp_path: Path) -> None:
     assert (tmp_path / ".gitignore").read_bytes() == b"build/\r\n*.log\r\n.envbuild/\r\n"
 
 
+def test_name_is_not_dropped_without_a_word(tmp_path: Path) -> None:
+    begin(tmp_path, kind="minimal")
+    again = begin(tmp_path, name="other", kind="train")
+    assert again.environments == ("training",)
+    (said,) = again.todo
+    assert "`other` was not written" in said
+    assert "run `nox -s scaffold -- other --from train`" in said
+    assert begin(tmp_path, name="training", kind="train").todo == ()
+
+
 def test_repository_goes_into_pyproject_without_touching_the_rest(tmp_path: Path) -> None:
     own = '[project]\nname = "x" # mine'
     (tmp_path / "pyproject.toml").write_text(own)

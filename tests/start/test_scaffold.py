@@ -57,6 +57,39 @@ def test_first_line_names_the_schema_that_is_there(tmp_path: Path, kind: str) ->
     )
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_defaults_say_is_left_to_them(tmp_path: Path, kind: str) -> None:
+    defaults = 'python = "3.11"\nplatforms = ["linux-64", "linux-aarch64"]\n'
+    project = tmp_path / "pyproject.toml"
+    project.write_text(f"[tool.envbuild.defaults]\n{defaults}")
+    scaffold(tmp_path, "my-env", kind=kind)
+    text = (tmp_path / "envs/my-env.toml").read_text()
+    told, spec = tomli.loads(text), load_spec(tmp_path / "envs/my-env.toml")
+    if kind in {"minimal", "train", "serve", "conda"}:
+        assert not {"python", "platforms"} & told.keys()
+        assert (spec.python, spec.platforms) == ("3.11", ("linux-64", "linux-aarch64"))
+        assert "# python: what `[tool.envbuild.defaults]` in `pyproject.toml` says" in text
+    if kind == "gpu":  # its packages are for this one only
+        assert spec.platforms == ("linux-64",)
+    if kind == "dockerfile":  # its base has one Python only
+        assert spec.python == "3.11"
+
+
+def test_defaults_that_do_not_go_with_the_kind_are_not_taken(tmp_path: Path) -> None:
+    project = tmp_path / "pyproject.toml"
+    project.write_text(
+        '[tool.envbuild.defaults]\nplatforms = ["linux-aarch64"]\npython = "3.13.*"\n'
+    )
+    scaffold(tmp_path, "one", kind="minimal")
+    spec = load_spec(tmp_path / "envs/one.toml")
+    assert (spec.python, spec.platforms) == ("3.11.*", ("linux-aarch64",))
+    assert "platforms" not in tomli.loads((tmp_path / "envs/one.toml").read_text())
+    project.write_text(f'{project.read_text()}image.base = "debian:trixie"\n')
+    scaffold(tmp_path, "two", kind="minimal")
+    spec = load_spec(tmp_path / "envs/two.toml")
+    assert (spec.python, spec.image.base, spec.image.user) == ("3.13.*", "debian:trixie", "nonroot")
+
+
 def test_every_curated_environment_is_a_kind_that_extends_it(tmp_path: Path) -> None:
     assert set(find_curated()) == {kind for kind in KINDS if kind.startswith("envbuild-")}
     for kind in find_curated():

@@ -32,6 +32,7 @@ def test_unknown_environment_names_the_nearest(locked: Project) -> None:
 def test_empty_repository_takes_the_smallest_environment_and_says_so(project: Project) -> None:
     said = project.refused("lock.missing", "-s", "build-env")
     assert "there is none in `envs/`; taking `envbuild-minimal`" in said
+    assert "run `envbuild init`" in said
     assert "nox -s lock -- envbuild-minimal" in said
 
 

@@ -125,7 +125,9 @@ def test_added_replaced_and_removed(demo: Project) -> None:
 
 def test_only_the_spec(demo: Project) -> None:
     lock = (demo.root / "lockfiles" / "demo" / "envbuild.lock").read_bytes()
-    must(demo, "add", "demo", "--pip", "extra", "--no-lock")
+    said = must(demo, "add", "demo", "--pip", "extra", "--no-lock")
+    assert "was made from another version of `envs/demo.toml`" in said
+    assert "to update the lockfile, run `nox -s lock -- demo`" in said
     assert "'extra'" in spec(demo)
     assert (demo.root / "lockfiles" / "demo" / "envbuild.lock").read_bytes() == lock
     assert "[lock.stale]" in edit(demo, "check", "demo").text
@@ -134,11 +136,83 @@ def test_only_the_spec(demo: Project) -> None:
         "environment": "demo", "written": True, "moved": [],
         "requirements": [{"text": "extra", "manager": "pip", "platform": None}], "heirs": [],
     }  # fmt: skip
+    said = must(demo, "add", "demo", "tool", "--no-lock")
+    assert said == "asks pip for `tool`\n"  # the lock has it already
+
+
+def test_an_option_takes_all_that_follow(demo: Project) -> None:
+    demo.write("envs/demo.toml", 'python = "3.11.*"\n')
+    edit_only = ("demo", "--no-lock")
+    must(
+        demo, "add", *edit_only, "tool", "--system", "git", "curl", "--conda", "greet", "numpy 2.*"
+    )
+    must(demo, "add", *edit_only, "--system", "file", "--system", "less")
+    told = tomli.loads(spec(demo))
+    assert told["system"]["packages"] == ["git", "curl", "file", "less"]
+    assert told["conda"]["dependencies"] == ["greet", "numpy 2.*"]
+    assert told["pip"]["dependencies"] == ["tool"]
+    must(demo, "remove", *edit_only, "--system", "git", "curl", "file")
+    assert tomli.loads(spec(demo))["system"]["packages"] == ["less"]
+
+
+def test_a_forgotten_name_is_put_before_the_requirements(demo: Project) -> None:
+    demo.write("envs/best.toml", 'python = "3.11.*"\n')
+    for words, repeated in (
+        (("numpy>=2", "tool"), "best 'numpy>=2' tool"),
+        (("numpy>=2",), "best 'numpy>=2'"),
+        (("numpy",), "best numpy"),
+        (("demo",), "demo numpy"),
+    ):
+        said = refused(demo, "session.arguments", "add", *words)
+        assert f"for example `nox -s add -- {repeated}`" in said
+    demo.write("pyproject.toml", '[tool.envbuild]\ndefault-environment = "demo"\n')
+    said = refused(demo, "session.arguments", "add", "numpy>=2")
+    assert "for example `nox -s add -- demo 'numpy>=2'`" in said
+
+
+def test_a_path_to_a_spec_is_its_name(demo: Project) -> None:
+    before = spec(demo)
+    for path in ("envs/demo.toml", "./envs/demo.toml", str(demo.root / "envs/demo.toml")):
+        must(demo, "check", path)
+        must(demo, "add", path, "--pip", "extra", "--no-lock")
+        must(demo, "remove", path, "extra", "--no-lock")
+    assert spec(demo) == before
+    said = refused(demo, "spec.missing", "lock", "other/demo.toml")
+    assert "there is no environment `other/demo.toml`" in said
+    assert "did you mean `demo`?" in said
+
+
+def test_what_others_need_stays_and_says_so(demo: Project) -> None:
+    must(demo, "add", "demo", "--pip", "helper-tool")
+    said = edit(demo, "remove", "demo", "Helper_Tool", "tool")
+    assert said.code == 0
+    assert "`Helper_Tool` stays in the lock, because it is needed by `acme`" in said.text
+    assert "`tool` stays" not in said.text
+
+
+def test_what_is_left_out_already(demo: Project) -> None:
+    demo.write("envs/base.toml", 'python = "3.11.*"\npip.dependencies = ["acme-tools", "b"]\n')
+    text = 'extends = "base"\n\n[pip]\nwithout = ["Acme_Tools"]\n'
+    demo.write("envs/demo.toml", text)
+    said = refused(demo, "spec.not-asked", "remove", "demo", "acme-tools", "--no-lock")
+    assert "`without` under `[pip]` of `envs/demo.toml` leaves it out already" in said
+    said = refused(demo, "spec.inherited", "remove", "demo", "b", "--no-lock")
+    assert 'add `"b"` to `without` under `[pip]` in `envs/demo.toml`' in said
+    must(demo, "add", "demo", "acme-tools<3", "--pip", "acme-tools", "--no-lock")
+    removed = edit(demo, "remove", "demo", "acme-tools", "--no-lock")
+    assert removed.code == 0
+    assert "still asks" not in removed.text
+    assert tomli.loads(spec(demo))["pip"] == {"without": ["Acme_Tools"]}
+    demo.write("envs/child.toml", 'extends = "demo"\n')
+    said = refused(demo, "spec.not-asked", "remove", "child", "acme-tools", "--no-lock")
+    assert "of `envs/demo.toml` leaves it out already" in said
 
 
 def test_what_can_not_be_solved_changes_nothing(demo: Project) -> None:
     said = refused(demo, "lock.unsatisfiable", "add", "demo", "--pip", "extra>=9")
     assert "nothing was changed" in said
+    assert "hint: `envs/demo.toml` is as it was: add another name or version (`nox" in said
+    assert "nox -s add -- demo ..." in said
     refused(demo, "spec.requirement", "add", "demo", "--pip", "extra >> 9")
     said = refused(demo, "spec.invalid", "add", "demo", "--conda", "tool")
     assert "`envs/demo.toml` would have a problem" in said
@@ -322,8 +396,15 @@ def test_for_one_platform(demo: Project, index: PipIndex) -> None:
     for session, what in (("add", "extra"), ("remove", "tool")):
         said = refused(demo, "spec.platform", session, "demo", what, "--platform", "osx-64")
         assert "not for the platform `osx-64`, but for `linux-64` and `linux-aarch64`" in said
+        assert "add it to `platforms` in `envs/demo.toml`" in said
     said = refused(demo, "spec.platform", "add", "demo", "tool", "--platform", "linux-arch64")
     assert "did you mean `linux-aarch64`?" in said
+
+
+def test_a_platform_that_is_near_another_one_is_meant(demo: Project) -> None:
+    said = refused(demo, "spec.platform", "add", "demo", "tool", "--platform", "linux-aarch64")
+    assert "add it to `platforms` in `envs/demo.toml`" in said
+    assert "did you mean" not in said
 
 
 def test_for_several_platforms_at_once(demo: Project) -> None:
