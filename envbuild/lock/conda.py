@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from envbuild.errors import LockError
@@ -23,7 +22,7 @@ from envbuild.lock.conda_run import CondaAnswer, CondaRequest, ask_conda_lock
 from envbuild.lock.conda_sizes import size_packages
 from envbuild.lock.model import CondaPackage
 from envbuild.lock.sharing import NAMELESS, Sharing, make_key
-from envbuild.lock.upgrade import Upgrade
+from envbuild.lock.upgrade import Upgrade, explain_unknown
 from envbuild.spec.derive import find_cutoff
 from envbuild.spec.formats import find_conda_name
 from envbuild.spec.model import Conda, EnvSpec
@@ -151,12 +150,7 @@ def _list_dependencies(spec: EnvSpec) -> list[str]:
 def _check_upgrade_names(spec: EnvSpec, old: _Entries, upgrade: Upgrade, task: str) -> None:
     known = {p.name for packages in old.values() for p in packages} | _find_direct_names(spec)
     for name in sorted(upgrade.packages - known):
-        near = get_close_matches(name, sorted(known), n=3)
-        raise LockError(
-            "lock.unknown-package",
-            f"`{name}` is no conda package of `{task}`, so it can't be upgraded",
-            hint=f"did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else None,
-        )
+        raise explain_unknown(name, known, f"no conda package of `{task}`")
 
 
 def _choose_pins(

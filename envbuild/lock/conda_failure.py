@@ -138,7 +138,7 @@ def _advise_request(task: str, said: str) -> str:
     if "for this platform" in said:
         ways.append("ask for a package only where it is, under `[platform.NAME.conda]`")
     if "after the cutoff date" in said:
-        ways.append("take a later day for `exclude-newer`")
+        ways.append("take a later day for `exclude-newer` (`--exclude-newer` where that was given)")
     return f"{', or '.join(ways)}; then run `nox -s lock -- {task}`"
 
 

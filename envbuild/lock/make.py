@@ -6,11 +6,10 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
-from envbuild.errors import EnvbuildError, LockError
+from envbuild.errors import EnvbuildError
 from envbuild.kit.canonical import digest_bytes
 from envbuild.kit.crew import run_crew
 from envbuild.kit.files import remove_abandoned
@@ -22,7 +21,7 @@ from envbuild.lock.model import CondaPackage, Lock
 from envbuild.lock.request import digest_request
 from envbuild.lock.rows import order_lock
 from envbuild.lock.sharing import Sharing
-from envbuild.lock.upgrade import Upgrade
+from envbuild.lock.upgrade import Upgrade, explain_unknown
 from envbuild.spec.model import EnvSpec
 from envbuild.spec.platforms import PLATFORMS, Platform
 from envbuild.spec.settings import Settings
@@ -105,12 +104,7 @@ def _check_upgrade_names(name: str, old: Made | None, upgrade: Upgrade) -> None:
     locks = old.lock.platforms.values() if old else ()
     known = {artifact.name for lock in locks for artifact in lock.artifacts}
     for package in sorted(upgrade.packages - known):
-        near = get_close_matches(package, sorted(known), n=3)
-        raise LockError(
-            "lock.unknown-package",
-            f"`{package}` is not in the lock of `{name}`, so it can't be upgraded",
-            hint=f"did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else None,
-        )
+        raise explain_unknown(package, known, f"not in the lock of `{name}`")
 
 
 _Conda = Mapping[str, tuple[CondaPackage, ...]]

@@ -20,7 +20,7 @@ from envbuild.lock.pip_faults import explain_fault
 from envbuild.lock.pip_indexes import Indexes
 from envbuild.lock.pip_job import PipJob, unmark
 from envbuild.lock.pip_times import explain_timeless, say_later
-from envbuild.lock.pip_uv import find_all_files
+from envbuild.lock.pip_uv import find_all_files, find_python
 from envbuild.spec.phrases import join_names
 
 __all__ = [
@@ -87,6 +87,14 @@ def explain_no_wheel(requirement: str, job: PipJob, *, said: str = "") -> LockEr
     if job.glibc:
         target = f"{job.platform.subdir}, Python {job.minor} and glibc {job.glibc}"
     direct = normalise_name(name) in job.requested
+    if version and not files and (python := find_python(job, requirement)):
+        return LockError(
+            "lock.no-wheel",
+            f"`{name}` {version} needs Python {python}, and `{job.task}` has {job.minor}"
+            f"{'' if direct or not said else f': {said}'}",
+            hint=f"ask for a version that runs there, or for another `python` in "
+            f"`envs/{job.task}.toml`, then run `nox -s lock -- {job.task}`",
+        )
     return LockError(
         "lock.no-wheel",
         f"`{name}`{f' {version}' if version else ''} has no wheel for {target}{_list(files)}"
@@ -139,7 +147,9 @@ def _advise(said: str, job: PipJob) -> str:
         "python": _OF_PYTHON.search(said),
     }
     named = join_names([key for key, there in keys.items() if there], last="or")
-    later = ", or take a later day for `exclude-newer`" if job.before else ""
+    later = ""
+    if job.before:
+        later = ", or take a later day for `exclude-newer` (`--exclude-newer` where that was given)"
     return (
         f"change {named} in `envs/{job.task}.toml`{there}{later}, then run "
         f"`nox -s lock -- {job.task}`"

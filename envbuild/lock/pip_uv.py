@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Listing",
     "find_all_files",
+    "find_python",
     "find_reasons",
     "find_sdists",
     "list_pinned",
@@ -151,6 +153,20 @@ def find_all_files(job: PipJob, requirement: str) -> tuple[str, ...]:
                 raise
             error.log.unlink(missing_ok=True)
     return ()
+
+
+def find_python(job: PipJob, requirement: str) -> str:
+    """Return which Pythons `NAME==VERSION` says it needs; empty if the job's is one of them."""
+    try:
+        _ask_one(job, requirement, job.minor)
+    except ToolExitError as error:
+        if error.returncode < 0:
+            raise
+        error.log.unlink(missing_ok=True)
+        said = " ".join(error.output.split())
+        found = re.search(rf"{re.escape(requirement)} depends on Python(\S+?),? ", said)
+        return found[1] if found else ""
+    return ""
 
 
 def find_sdists(job: PipJob, requirement: str) -> tuple[WheelFile, ...]:

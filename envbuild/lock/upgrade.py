@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
-__all__ = ["Upgrade"]
+from envbuild.errors import LockError
+
+__all__ = ["Upgrade", "explain_unknown"]
+
+_NEAR: Final = 0.7
+"""From this likeness on, one name may be meant by another; a Debian image has hundreds of names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,3 +29,15 @@ class Upgrade:
     base: bool = False
     packages: frozenset[str] = frozenset()
     before: str | None = None
+
+
+def explain_unknown(package: str, known: Iterable[str], where: str) -> LockError:
+    """Return the error for a package to be upgraded that is none of `known`."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(package, sorted(known), n=3, cutoff=_NEAR)
+    return LockError(
+        "lock.unknown-package",
+        f"`{package}` is {where}, so it can't be upgraded",
+        hint=f"did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else None,
+    )

@@ -6,12 +6,11 @@ import os
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from difflib import get_close_matches
 
 from envbuild.errors import LockError
 from envbuild.lock.changes import CHANGE_COLUMNS, Change, render_changes
 from envbuild.lock.sharing import Sharing
-from envbuild.lock.upgrade import Upgrade
+from envbuild.lock.upgrade import Upgrade, explain_unknown
 from envbuild.sessions.check import add_files
 from envbuild.sessions.context import Context, make_parser
 from envbuild.sessions.display import print_table, show_progress
@@ -108,12 +107,7 @@ def _share_out(context: Context, names: Sequence[str], upgrade: Upgrade) -> dict
     has = {name: _find_packages(context, name) for name in names}
     known = frozenset().union(*has.values())
     for package in sorted(upgrade.packages - known):
-        near = get_close_matches(package, sorted(known), n=3)
-        raise LockError(
-            "lock.unknown-package",
-            f"`{package}` is in no lock, so it can't be upgraded",
-            hint=f"did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else None,
-        )
+        raise explain_unknown(package, known, "in no lock")
     return {name: replace(upgrade, packages=upgrade.packages & has[name]) for name in names}
 
 

@@ -100,10 +100,27 @@ def test_an_index_that_tells_no_times_is_named(pip_bench: Bench, resolver: str) 
     assert "`app` 1.0" in caught.value.message
 
 
+@RESOLVERS
+@pytest.mark.parametrize("seeded", [False, True])
+def test_an_index_without_times_is_named_for_an_exact_version_and_a_pin(
+    pip_bench: Bench, resolver: str, seeded: bool
+) -> None:
+    for version in ("1.0", "2.0"):
+        pip_bench.index.add("app", version)
+    previous = pip_bench.resolve("app", resolver=resolver).text if seeded else None
+    for request in ("app==2.0", "app==1.0", "app"):
+        with pytest.raises(LockError, match="no index says when `app`") as caught:
+            pip_bench.resolve(request, resolver=resolver, before="2026-01-31", previous=previous)
+        assert caught.value.code == "lock.no-upload-time"
+        assert "`--exclude-newer`" in str(caught.value.hint)
+
+
 def test_what_came_too_late_is_named(pip_bench: Bench) -> None:
     _fill(pip_bench)
     with pytest.raises(LockError, match=r"`lib` 3\.0 was published later .* 2026-03-15T12:00:00Z"):
         pip_bench.resolve("lib>=3", before="2026-03-14")
+    with pytest.raises(LockError, match=r"`lib` 3\.0 was published later .* 2026-03-15T12:00:00Z"):
+        pip_bench.resolve("lib==3.0", before="2026-03-14")
 
 
 def _date(channel: CondaChannel, times: dict[str, int]) -> None:

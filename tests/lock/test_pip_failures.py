@@ -6,7 +6,7 @@ import pytest
 
 from envbuild.errors import EnvbuildError, LockError
 from envbuild.lock.pip_failures import find_silent_host
-from tests.rig.pip_bench import FOREIGN, TAG, Bench, find_host
+from tests.rig.pip_bench import FOREIGN, MINOR, TAG, Bench, find_host
 
 RESOLVERS = pytest.mark.parametrize("resolver", ["pip-tools", "uv"])
 
@@ -68,6 +68,21 @@ def test_a_package_for_other_machines_shows_its_files(pip_bench: Bench, resolver
     assert error.code == "lock.no-wheel"
     assert f"`elsewhere-1.0-{TAG}-{TAG}-win_amd64.whl`" in error.message
     assert "`elsewhere-1.0-cp39-cp39-macosx_11_0_arm64.whl`" in error.message
+
+
+@RESOLVERS
+def test_a_version_for_other_pythons_says_which(pip_bench: Bench, resolver: str) -> None:
+    machine = find_host().machine
+    pip_bench.index.add(
+        "future", "2.0", tag=f"cp399-cp399-manylinux_2_17_{machine}", requires_python=">=3.99"
+    )
+    pip_bench.index.add("app", "1.0", "future==2.0")
+    for request in ("future==2.0", "app"):
+        error = _fail(pip_bench, request, resolver=resolver)
+        assert error.code == "lock.no-wheel"
+        assert f"`future` 2.0 needs Python >=3.99, and `cpu` has {MINOR}" in error.message
+        assert "`python` in `envs/cpu.toml`" in str(error.hint)
+        assert "conda" not in str(error.hint)
 
 
 def test_a_package_that_lacks_the_foreign_wheel_is_named(pip_bench: Bench) -> None:

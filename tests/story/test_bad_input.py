@@ -105,6 +105,11 @@ def test_upgrading_a_package_moves_it_wherever_it_is_and_nowhere_else(locked: Pr
     assert (locked.root / "lockfiles/other/envbuild.lock").read_bytes() == other
     text = locked.refused("lock.unknown-package", "-s", "lock", "--", "--upgrade-package", "gret")
     assert "did you mean `greet`?" in text
+    for names in ([], ["other"]):  # no name is near that only shares some letters
+        text = locked.refused(
+            "lock.unknown-package", "-s", "lock", "--", *names, "--upgrade-package", "gradete"
+        )
+        assert "did you mean" not in text
 
 
 def test_package_with_another_hash_is_refused(project: Project, pip_index: PipIndex,
