@@ -16,7 +16,7 @@ from envbuild.kit.canonical import CHUNK, digest_file
 from envbuild.kit.disk import disk_errors
 from envbuild.kit.files import atomic_writer
 from envbuild.kit.http import describe_failure, shared_pool
-from envbuild.kit.login import describe_login
+from envbuild.kit.login import FindLogin, describe_login
 from envbuild.kit.progress import Progress, Silent
 from envbuild.kit.retry import RETRIED_STATUSES, Patience
 from envbuild.kit.urls import split_credentials, strip_credentials
@@ -42,6 +42,7 @@ class _Job:
     shown: str
     pool: urllib3.PoolManager | None
     patience: Patience
+    own: FindLogin | None
 
     def request(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
         pool = self.pool or shared_pool()
@@ -72,13 +73,14 @@ def fetch_file(
     shown: str = "",
     pool: urllib3.PoolManager | None = None,
     patience: Patience | None = None,
+    own: FindLogin | None = None,
 ) -> Path:
     """Return `target`, holding the file whose SHA-256 is `sha256` (64 hex digits).
 
     If it is there with that hash, nothing is done. Else `urls` (http, https or file; `${VAR}` and
     `user:password@` allowed) are tried in order, each several times where that may help. `size`
-    in bytes and the name `shown` are for the progress only. Safe in several threads and processes
-    at once.
+    in bytes and the name `shown` are for the progress only; `own` finds logins besides netrc. Safe
+    in several threads and processes at once.
 
     Raises `EnvbuildError`: `fetch.gone` (no place has the file), `fetch.hash-mismatch`,
     `fetch.unauthorised`, `fetch.failed`, `credential.unset`, `disk.full`, `disk.refused`.
@@ -95,6 +97,7 @@ def fetch_file(
         shown=shown or target.name,
         pool=pool,
         patience=patience or Patience(),
+        own=own,
     )
     failures: list[tuple[str, _Failed]] = []
     for url in urls:
@@ -102,7 +105,7 @@ def fetch_file(
         if failure is None:
             return target
         failures.append((url, failure))
-    raise _explain(target.name, failures)
+    raise _explain(target.name, failures, own)
 
 
 def _try_url(job: _Job, url: str) -> _Failed | None:
@@ -154,7 +157,7 @@ def _read_file(url: str) -> Iterator[bytes]:
 def _read_http(job: _Job, url: str) -> Iterator[bytes]:
     from urllib3.exceptions import HTTPError
 
-    plain, headers = split_credentials(url)
+    plain, headers = split_credentials(url, job.own)
     # A server that compresses on the way would change the bytes that the hash is about.
     headers["Accept-Encoding"] = "identity"
     try:
@@ -186,7 +189,9 @@ def _check_status(response: urllib3.BaseHTTPResponse) -> None:
     )
 
 
-def _explain(name: str, failures: Sequence[tuple[str, _Failed]]) -> EnvbuildError:
+def _explain(
+    name: str, failures: Sequence[tuple[str, _Failed]], own: FindLogin | None
+) -> EnvbuildError:
     """Return the gravest failure as an error that names every place that was asked."""
     order = ("fetch.hash-mismatch", "fetch.unauthorised", "fetch.failed", "fetch.gone")
     codes = {failure.code for _, failure in failures}
@@ -195,7 +200,7 @@ def _explain(name: str, failures: Sequence[tuple[str, _Failed]]) -> EnvbuildErro
     message, hint = _WORDS[code]
     if code == "fetch.unauthorised":
         refused = next(url for url, failure in failures if failure.code == code)
-        login = describe_login(refused)
+        login = describe_login(refused, own)
         places, hint = f"{places}, asked {login.words}", f"to mend it, {login.advice}"
     return EnvbuildError(code, f"{message.format(name=name)} ({places or 'no URL'})", hint=hint)
 

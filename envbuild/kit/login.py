@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-__all__ = ["Login", "Netrc", "describe_login", "read_netrc", "read_rattler"]
+__all__ = ["FindLogin", "Login", "Netrc", "describe_login", "read_netrc", "read_rattler"]
 
 _REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Netrc:
-    """What netrc has for one host: `login` is user and password, None if there is none.
+    """What netrc, or a file like it, has for a request: user and password, None if it has none.
 
     `problem` says why the file can't be read; empty if it can, or isn't there.
     """
@@ -28,6 +29,10 @@ class Netrc:
     place: str
     login: tuple[str, str] | None = field(default=None, repr=False)
     problem: str = ""
+
+
+FindLogin = Callable[[str], Netrc]
+"""Looks up a URL where another tool keeps its logins."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,8 +87,11 @@ def read_rattler(host: str) -> str | tuple[str, str] | None:
         return None  # rattler itself says what is wrong with its file
 
 
-def describe_login(url: str) -> Login:
-    """Return what a request for `url`, written with references, is logged in with."""
+def describe_login(url: str, own: FindLogin | None = None) -> Login:
+    """Return what a request for `url`, written with references, is logged in with.
+
+    What `own` finds comes before netrc.
+    """
     host = urlsplit(_REFERENCE.sub("x", url)).hostname or ""
     if names := _REFERENCE.findall(url):
         variables = " and ".join(f"`{name}`" for name in dict.fromkeys(names))
@@ -97,7 +105,9 @@ def describe_login(url: str) -> Login:
             words="with the login in its URL, which this machine's own settings have",
             advice="correct the URL in those settings: `pip config list` shows pip's",
         )
-    netrc = read_netrc(host)
+    netrc = own(url) if own else read_netrc(host)
+    if not netrc.login:
+        netrc = read_netrc(host)
     if netrc.problem:
         return Login(
             words=f"without a login, since `{netrc.place}` can't be read: {netrc.problem}",

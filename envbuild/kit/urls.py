@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from envbuild.errors import EnvbuildError
-from envbuild.kit.login import read_netrc, read_rattler
+from envbuild.kit.login import FindLogin, read_netrc, read_rattler
 
 __all__ = [
     "basic_authorization",
@@ -63,11 +63,12 @@ def strip_credentials(url: str) -> str:
     return _SECRET_FIELD.sub(r"\1***", _CONDA_TOKEN.sub("", text))
 
 
-def split_credentials(url: str) -> tuple[str, dict[str, str]]:
+def split_credentials(url: str, own: FindLogin | None = None) -> tuple[str, dict[str, str]]:
     """Return `url`, ready to be requested, and the headers that carry its credentials.
 
     References are expanded here. Credentials are the URL's own `user:password@`, else those that
-    the netrc file has for its host, else those of rattler's file, else none.
+    `own` finds, else those that the netrc file has for its host, else those of rattler's file, else
+    none.
     """
     head, mark, rest = url.partition("://")
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0] if mark else ""
@@ -81,7 +82,7 @@ def split_credentials(url: str) -> tuple[str, dict[str, str]]:
         )
     plain = expand_references(url)
     host = urlsplit(plain).hostname or ""
-    login = read_netrc(host).login or read_rattler(host)
+    login = (own(plain).login if own else None) or read_netrc(host).login or read_rattler(host)
     if isinstance(login, str):
         return plain, {"Authorization": f"Bearer {login}"}
     return plain, basic_authorization(*login) if login else {}

@@ -1,69 +1,68 @@
 """apt's logins for private archives: `auth.conf` and `auth.conf.d/*.conf`, after apt_auth.conf(5).
 
 Entries are `machine [PROTOCOL://]HOST[:PORT][/PATH] login NAME password TEXT`. Without a protocol
-an entry is for https alone, so that no login is sent in the clear by mistake.
+an entry is for https alone, so that no login is sent in the clear by mistake. What the manual
+leaves open is as apt does it, which compares texts: capitals count, and no entry is an error.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from urllib.parse import quote, urlsplit
+from pathlib import Path
 
+from envbuild.kit.login import Netrc
 from envbuild.lock.apt_sources import AptConfig
 
-__all__ = ["add_login"]
+__all__ = ["find_login"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Entry:
-    machine: str
-    login: str = ""
-    password: str = field(default="", repr=False)
+def find_login(url: str, config: AptConfig) -> Netrc:
+    """Return the login that apt sends when it asks for `url`, and the file that has it.
 
-    def fits(self, root: str) -> bool:
-        """Say whether the entry is for the archive at `root`, an URL without a login."""
-        wanted = self.machine if "://" in self.machine else f"https://{self.machine}"
-        want, have = urlsplit(wanted), urlsplit(root)
-        # apt compares the beginnings of paths as they stand: `/deb` is for `/debian`, too.
-        same = (want.scheme, want.netloc.lower()) == (have.scheme, have.netloc.lower())
-        return same and f"{have.path}/".startswith(want.path)
-
-
-def add_login(root: str, config: AptConfig) -> str:
-    """Return an archive's URL with the login that apt has for it; one that has its own stays."""
-    if "@" in urlsplit(root).netloc or not root.startswith(("http://", "https://")):
-        return root
-    for entry in _read_entries(config):
-        if entry.fits(root):
-            scheme, _, rest = root.partition("://")
-            login = ":".join(quote(text, safe="") for text in (entry.login, entry.password))
-            return f"{scheme}://{login}@{rest}"
-    return root
-
-
-def _read_entries(config: AptConfig) -> Iterator[_Entry]:
-    """Give the entries in the order in which they count; a file that can't be read has none."""
+    The first entry that fits counts; a file that can't be read has none.
+    """
     folder = config.netrc_parts
     parts = sorted(folder.glob("*.conf")) if folder.is_dir() else []
     for file in (config.netrc, *parts):
-        try:
-            text = file.read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            continue
-        yield from _parse(text)
+        login = _read_entry(_read_words(file), url)
+        if any(login):
+            return Netrc(place=str(file), login=login)
+    return Netrc(place=str(config.netrc))
 
 
-def _parse(text: str) -> Iterator[_Entry]:
-    lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
-    words = [word for line in lines for word in line.split()]
-    found: list[_Entry] = []
-    for key, value in itertools.pairwise(words):
-        if key == "machine":
-            found.append(_Entry(machine=value))
-        elif found and key == "login" and not found[-1].login:
-            found[-1] = replace(found[-1], login=value)
-        elif found and key == "password" and not found[-1].password:
-            found[-1] = replace(found[-1], password=value)
-    yield from found
+def _read_words(file: Path) -> Iterator[str]:
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    except OSError:
+        return
+    for line in text.splitlines():
+        if not line.lstrip().startswith("#"):
+            yield from line.split()
+
+
+def _read_entry(words: Iterator[str], url: str) -> tuple[str, str]:
+    """Return name and password of the first entry for `url`; both are empty if there is none."""
+    fields: dict[str, str] = {}
+    for word in words:
+        if word == "machine" and _fits(next(words, ""), url):
+            break
+    for word in words:  # the rest: none, if no entry fits
+        if word == "machine":
+            break
+        if word in {"login", "password"}:
+            fields[word] = next(words, "")
+    return fields.get("login", ""), fields.get("password", "")
+
+
+def _fits(machine: str, url: str) -> bool:
+    protocol, mark, place = machine.partition("://")
+    if not mark:
+        protocol, place = "https", machine
+    scheme, _, rest = url.partition("://")
+    if protocol != scheme:
+        return False
+    if "/" in place:  # the beginning of a path as it stands: `/deb` is for `/debian`, too
+        return rest.startswith(place)
+    server = rest.partition("/")[0]
+    host, _, port = server.rpartition(":")
+    return place == server or (port.isdecimal() and place == host)  # a host alone: any port

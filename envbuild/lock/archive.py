@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, cast
 
@@ -22,7 +23,7 @@ from envbuild.kit.files import atomic_writer, exclusive
 from envbuild.kit.places import Cache
 from envbuild.kit.progress import Progress
 from envbuild.kit.urls import strip_credentials
-from envbuild.lock.apt_auth import add_login
+from envbuild.lock.apt_auth import find_login
 from envbuild.lock.apt_sources import (
     AptConfig,
     ArchiveSource,
@@ -64,16 +65,14 @@ def find_archives(settings: Settings, suite: str) -> tuple[ArchiveSource, ...]:
     Raises `LockError` `lock.no-archive`.
     """
     wanted = (suite, f"{suite}-updates", f"{suite}-security")
-    config = find_apt_config()
-    known = find_apt_sources(config)
+    known = find_apt_sources(find_apt_config())
     found = tuple(source for source in known if source.suite in wanted)
     if not settings.debian_archives and any(source.suite == suite for source in found):
-        return tuple(replace(source, root=add_login(source.root, config)) for source in found)
+        return found
     roots = [root.rstrip("/") for root in settings.debian_archives or (s.root for s in known)]
     if not roots:
         raise _no_archive(suite)
-    sources = (_source(root, name, known) for root in dict.fromkeys(roots) for name in wanted)
-    return tuple(replace(source, root=add_login(source.root, config)) for source in sources)
+    return tuple(_source(root, name, known) for root in dict.fromkeys(roots) for name in wanted)
 
 
 def _source(root: str, suite: str, known: Sequence[ArchiveSource]) -> ArchiveSource:
@@ -125,7 +124,7 @@ def load_archives(
             release = _find_release(source, config, cache)
             if release is None:
                 return None
-            return _load(source, release, architecture, cache, progress, task)
+            return _load(source, config, release, architecture, cache, progress, task)
 
     found = tuple(archive for archive in run_crew(load, sources, threads=len(sources)) if archive)
     if not any(archive.suite == suite for archive in found):
@@ -162,6 +161,7 @@ def _find_release(source: ArchiveSource, config: AptConfig, cache: Cache) -> Rel
 
 def _load(
     source: ArchiveSource,
+    config: AptConfig,
     release: Release,
     architecture: str,
     cache: Cache,
@@ -181,12 +181,15 @@ def _load(
     kinds = (architecture, "all") if release.all_apart else (architecture,)
     folders = [f"{part}/binary-{kind}" for part in source.components for kind in kinds]
     listed = [folder for folder in folders if f"{folder}/Packages" in release.files]
-    files = [_find_index(source, release, folder, cache, progress, task) for folder in listed]
+    files = [
+        _find_index(source, config, release, folder, cache, progress, task) for folder in listed
+    ]
     return DebianArchive(root=source.root, suite=source.suite, files=tuple(files))
 
 
 def _find_index(
     source: ArchiveSource,
+    config: AptConfig,
     release: Release,
     folder: str,
     cache: Cache,
@@ -209,6 +212,7 @@ def _find_index(
         fetch_file(
             urls, sha256=packed.sha256, target=download, size=packed.size,
             progress=progress, task=task, shown=_say_index(source.suite, folder),
+            own=partial(find_login, config=config),
         )  # fmt: skip
         _unpack(download, suffix, plain, target)
     except EnvbuildError as error:

@@ -12,6 +12,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,8 @@ from envbuild.kit.fetch import fetch_file
 from envbuild.kit.places import Cache
 from envbuild.kit.progress import Progress, Silent
 from envbuild.kit.urls import strip_credentials
+from envbuild.lock.apt_auth import find_login
+from envbuild.lock.apt_sources import find_apt_config
 from envbuild.lock.archive import find_archives, load_archives
 from envbuild.lock.debian_index import Candidate, PackageIndex, load_index
 from envbuild.lock.debian_relations import Relation
@@ -292,6 +295,7 @@ def fetch_debian(
             [f"{root}/{package.path}" for root in roots],
             sha256=package.sha256, target=target, size=package.size,
             progress=progress or Silent(), task=task,
+            own=partial(find_login, config=find_apt_config()),
         )  # fmt: skip
     except EnvbuildError as error:
         if error.code != "fetch.gone":

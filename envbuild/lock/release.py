@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -23,9 +24,10 @@ from envbuild.errors import LockError
 from envbuild.kit.disk import disk_errors
 from envbuild.kit.files import write_atomic
 from envbuild.kit.http import describe_failure, shared_pool
-from envbuild.kit.login import describe_login
+from envbuild.kit.login import FindLogin, describe_login
 from envbuild.kit.retry import RETRIED_STATUSES, Patience
 from envbuild.kit.urls import split_credentials, strip_credentials
+from envbuild.lock.apt_auth import find_login
 from envbuild.lock.apt_sources import AptConfig, ArchiveSource
 from envbuild.lock.debian_index import parse_stanza
 from envbuild.lock.debian_signature import check_signature
@@ -83,13 +85,14 @@ def find_release(
     stem = hashlib.sha256(shown.encode()).hexdigest()[:32]
     kept, facts = folder / f"{stem}.inrelease", folder / f"{stem}.json"
     old = kept.read_bytes() if kept.is_file() else b""
-    answer = _get(url, _read_validators(facts, old), patience or Patience())
+    own = partial(find_login, config=config)
+    answer = _get(url, _read_validators(facts, old), patience or Patience(), own)
     if answer.status in _GONE:
         if source.optional:
             return None
-        raise _no_suite(source, patience or Patience())
+        raise _no_suite(source, patience or Patience(), own)
     if answer.status not in {200, _UNCHANGED}:
-        raise _refused(url, answer.status)
+        raise _refused(url, answer.status, own)
     data = old if answer.status == _UNCHANGED else answer.data
     release = parse_release(check_signature(data, source, config, url=shown))
     _check_release(release, source, shown)
@@ -118,7 +121,7 @@ def _read_validators(facts: Path, old: bytes) -> dict[str, str]:
     return {name: str(value) for name, value in pairs.items() if value}
 
 
-def _get(url: str, headers: Mapping[str, str], patience: Patience) -> _Answer:
+def _get(url: str, headers: Mapping[str, str], patience: Patience, own: FindLogin) -> _Answer:
     """Return the answer to one GET, after trying again where that may help."""
     from urllib3.exceptions import HTTPError
 
@@ -127,7 +130,7 @@ def _get(url: str, headers: Mapping[str, str], patience: Patience) -> _Answer:
         return (
             _Answer(status=200, data=path.read_bytes()) if path.is_file() else _Answer(status=404)
         )
-    plain, credentials = split_credentials(url)
+    plain, credentials = split_credentials(url, own)
     attempt = 0
     while True:
         attempt += 1
@@ -145,10 +148,10 @@ def _get(url: str, headers: Mapping[str, str], patience: Patience) -> _Answer:
         time.sleep(patience.pause(attempt, got.headers.get("Retry-After")))
 
 
-def _refused(url: str, status: int) -> LockError:
+def _refused(url: str, status: int, own: FindLogin) -> LockError:
     if status not in {401, 403, 407}:
         return _down(strip_credentials(url), f"the server answered {status}")
-    login = describe_login(url)
+    login = describe_login(url, own)
     return LockError(
         "lock.archive-down",
         f"the Debian archive can't be read: `{strip_credentials(url)}`: the server answered "
@@ -166,8 +169,8 @@ def _down(url: str, reason: str) -> LockError:
     )
 
 
-def _no_suite(source: ArchiveSource, patience: Patience) -> LockError:
-    known = _list_suites(source, patience)
+def _no_suite(source: ArchiveSource, patience: Patience, own: FindLogin) -> LockError:
+    known = _list_suites(source, patience, own)
     words = f"; it has {', '.join(f'`{name}`' for name in known)}" if known else ""
     return LockError(
         "lock.archive-suite",
@@ -177,10 +180,10 @@ def _no_suite(source: ArchiveSource, patience: Patience) -> LockError:
     )
 
 
-def _list_suites(source: ArchiveSource, patience: Patience) -> tuple[str, ...]:
+def _list_suites(source: ArchiveSource, patience: Patience, own: FindLogin) -> tuple[str, ...]:
     """Return the suites in the archive's listing of `dists/`, where it shows one."""
     try:
-        answer = _get(f"{source.root}/dists/", {}, patience)
+        answer = _get(f"{source.root}/dists/", {}, patience, own)
     except LockError:
         return ()
     if answer.status != 200:
