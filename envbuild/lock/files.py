@@ -1,7 +1,8 @@
 """Reads and writes a lock's folder, `lockfiles/NAME/`: `envbuild.lock` and the files beside it.
 
 `envbuild.lock` holds the digests of its siblings and takes its place last, so a writer that is
-killed leaves the old lock, or siblings that don't fit it, which `load_lock` refuses by name.
+killed leaves the old lock, or siblings that don't fit it, which `load_lock` refuses by name. Ctrl-C
+and SIGTERM wait until all of them are in place.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from envbuild.errors import LockError
 from envbuild.kit.canonical import digest_bytes
 from envbuild.kit.files import atomic_writer
 from envbuild.kit.places import Cache
+from envbuild.kit.signals import held_back
 from envbuild.lock.model import Lock
 from envbuild.lock.parse import SIBLING, parse_lock
 from envbuild.lock.recall import find_parsed, remember_parsed
@@ -88,10 +90,11 @@ def write_lock(folder: Path, lock: Lock, *, name: str, files: Mapping[str, bytes
     changed = {f: data for f, data in wanted.items() if _read(folder, f, name) != data}
     obsolete = [folder / file for file in _find_siblings(folder) if file not in files]
     try:
-        if changed:
-            _replace(folder, changed)
-        for path in (*obsolete, *_find_remains(folder)):
-            path.unlink(missing_ok=True)
+        with held_back():
+            if changed:
+                _replace(folder, changed)
+            for path in (*obsolete, *_find_remains(folder)):
+                path.unlink(missing_ok=True)
     except OSError as error:
         raise LockError(
             "lock.unwritable",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from pathlib import Path
 
 from envbuild.errors import LockError, SpecError
 from envbuild.kit.progress import Progress
@@ -28,11 +30,8 @@ def run(context: Context) -> None:
     wishes = _list_wishes(context, arguments)
     name = context.select_one(arguments.name)
     edit: Callable[..., Edited] = add_all if adding else remove_all
-    with show_progress() as progress:
-        edited = _try(
-            lambda: edit(context, name, wishes, lock=not arguments.no_lock, progress=progress),
-            name, progress,
-        )  # fmt: skip
+    with show_progress() as progress, _telling(context, name, progress):
+        edited = edit(context, name, wishes, lock=not arguments.no_lock, progress=progress)
     context.answer.document = _as_json(name, edited)
     if arguments.json:
         return
@@ -56,12 +55,25 @@ def _tell_stale(context: Context, name: str) -> None:
         print("; ".join(filter(None, (error.message, error.hint))))
 
 
-def _try(edit: Callable[[], Edited], name: str, progress: Progress) -> Edited:
+@contextlib.contextmanager
+def _telling(context: Context, name: str, progress: Progress) -> Iterator[None]:
+    """Say of a failure, or a Ctrl-C, what became of spec and lock."""
+    before = _read_all(context, name)
     try:
-        return edit()
-    except BaseException:
-        progress.finish(name, "nothing was changed: spec and lock are as they were")
+        yield
+    except BaseException as error:
+        if _read_all(context, name) == before:
+            progress.finish(name, "nothing was changed: spec and lock are as they were")
+        elif isinstance(error, KeyboardInterrupt):
+            progress.finish(name, "files were changed before the end; `git diff` shows how")
         raise
+
+
+def _read_all(context: Context, name: str) -> dict[Path, bytes]:
+    """Return the bytes of an environment's spec and of all that its lock consists of."""
+    places = context.repository
+    files = [places.spec_file(name), *places.lock_folder(name).glob("*")]
+    return {path: path.read_bytes() for path in files if path.is_file()}
 
 
 def _parse(context: Context, *, adding: bool) -> argparse.Namespace:

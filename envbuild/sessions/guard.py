@@ -9,11 +9,11 @@ import io
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from envbuild.errors import EnvbuildError
+from envbuild.kit.signals import set_handler
 from envbuild.sessions.annotate import annotate
 from envbuild.sessions.answer import list_errors
 from envbuild.sessions.context import Context
@@ -98,19 +98,19 @@ def _quieten() -> None:
 
 @contextlib.contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Take SIGTERM, by which CI systems cancel, for a Ctrl-C: clean up, then end."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    """Take SIGTERM, by which CI systems cancel, for a Ctrl-C: clean up, then end.
+
+    Both wait while any thread puts files into their places.
+    """
 
     def interrupt(_number: int, _frame: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
+    with (
+        set_handler(signal.SIGTERM, interrupt),
+        set_handler(signal.SIGINT, signal.getsignal(signal.SIGINT)),
+    ):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _close_stdout() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from envbuild.errors import SpecError
 from envbuild.kit.files import write_atomic
+from envbuild.kit.signals import held_back
 from envbuild.spec.chain import find_defaults
 from envbuild.spec.curated import RESERVED
 from envbuild.spec.load import check_name, finder, parse_spec
@@ -45,7 +45,7 @@ def scaffold(root: Path, name: str, *, kind: str, force: bool = False) -> tuple[
             hint="choose another name; or, to write over what is there, "
             f"run `nox -s scaffold -- {name} --from {kind} --force`",
         )
-    with _uninterrupted(), _all_or_none(root, files):
+    with held_back(), _all_or_none(root, files):
         written = [path for path, text in files.items() if write_atomic(root / path, text)]
         written += write_schema(root)
     return tuple(written)
@@ -85,16 +85,6 @@ def _check_name(name: str) -> None:
         raise SpecError(
             "spec.name", error.message, hint=f"run `nox -s scaffold -- {better}`"
         ) from None
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Have Ctrl-C and SIGTERM wait for the end of the block, which takes no time to speak of."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

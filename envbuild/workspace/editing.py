@@ -14,6 +14,7 @@ from pathlib import Path
 from envbuild.errors import LockError, SpecError
 from envbuild.kit.files import atomic_writer
 from envbuild.kit.progress import Progress
+from envbuild.kit.signals import held_back
 from envbuild.lock.changes import Change
 from envbuild.lock.upgrade import Upgrade
 from envbuild.spec.curated import RESERVED
@@ -95,9 +96,9 @@ def remove_all(
     what `add_all` raises; spec and lock are then as they were.
     """
     where = f"envs/{name}.toml"
-    made = load_made(workspace, name)
 
     def edit(data: bytes, _: EnvSpec) -> tuple[bytes, list[Wish]]:
+        made = load_made(workspace, name, data)
         placed: list[Wish] = []
         for wish in wishes:
             text, platform = wish.text, wish.platform
@@ -168,24 +169,35 @@ def _change(
             check_platform(name, spec, wish.platform)
         old = workspace.repository.spec_file(name).read_bytes()
         data, placed = edit(old, spec)
-        done = _write(workspace, name, data, lock=lock, progress=progress)
-        if done.written:
-            places = [list_key(wish.manager, wish.platform) for wish in placed if wish.manager]
+        places = [list_key(wish.manager, wish.platform) for wish in placed if wish.manager]
+
+        def note() -> None:
             note_made(workspace, name, places, old=old, new=data)
+
+        done = _write(workspace, name, data, lock=lock, progress=progress, note=note)
     return replace(done, wishes=tuple(placed))
 
 
 def _write(
-    workspace: Workspace, name: str, data: bytes, *, lock: bool, progress: Progress
+    workspace: Workspace,
+    name: str,
+    data: bytes,
+    *,
+    lock: bool,
+    progress: Progress,
+    note: Callable[[], None] = lambda: None,
 ) -> Edited:
-    """Write a spec that is right, and lock it; the file takes its place when all else is done."""
+    """Write a spec that is right, and lock it; the file takes its place when all else is done.
+
+    `note` is called after that. Ctrl-C and SIGTERM wait from the first file to the last.
+    """
     path = workspace.repository.spec_file(name)
     old = _read_bytes(path)
     spec = _read(workspace, name, data)
     asked = ask_heirs(workspace, name) if data != old else {}
 
     moved: tuple[Change, ...] = ()
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as held, contextlib.ExitStack() as stack:
 
         def ready() -> None:
             if _read_bytes(path) != old:
@@ -194,6 +206,7 @@ def _write(
                     f"`envs/{name}.toml` was changed by somebody else meanwhile",
                     hint="run the same command again",
                 )
+            held.enter_context(held_back())
             if data != old:
                 stack.enter_context(_replaced(path, data))
 
@@ -201,6 +214,9 @@ def _write(
             moved = lock_spec(workspace, name, spec, Upgrade(), progress, ready=ready)
         else:
             ready()
+        if data != old:
+            stack.close()
+            note()
     heirs = find_changed(workspace, asked, progress)
     return Edited(written=data != old, moved=moved, heirs=heirs)
 

@@ -439,13 +439,27 @@ def test_a_table_that_add_made_goes_again_and_one_of_a_person_stays(demo: Projec
 def test_what_the_machine_remembers_may_be_lost(demo: Project) -> None:
     text = 'python = "3.11.*"\n'
     edit_only = ("demo", "--no-lock")
-    for broken in (None, "{", '{"a": 1}', "[1]", '[["conda"], [3]]'):
+    for broken in (None, "{", '{"a": 1}', "[1]", '{"spec": 1, "made": [["conda"]]}'):
         demo.write("envs/demo.toml", text)
         must(demo, "add", *edit_only, "--conda", "greet")
         (file,) = (demo.root / ".envbuild").rglob("demo.json")
         file.unlink() if broken is None else file.write_text(broken)
         must(demo, "remove", *edit_only, "greet")
         assert spec(demo) == text + "\n[conda]\ndependencies = []\n"
+
+
+def test_what_it_remembers_counts_only_for_the_file_as_it_left_it(demo: Project) -> None:
+    """As after `git checkout` of an older state, and a `[conda]` of a person's own in it."""
+    text = 'python = "3.11.*"\n'
+    edit_only = ("demo", "--no-lock")
+    demo.write("envs/demo.toml", text)
+    must(demo, "add", *edit_only, "--conda", "greet")
+    demo.write("envs/demo.toml", text + '\n[conda]\ndependencies = [ "greet" ]\n')
+    must(demo, "remove", *edit_only, "--conda", "greet")
+    assert "[conda]\n" in spec(demo)
+    must(demo, "add", *edit_only, "--conda", "greet")
+    must(demo, "remove", *edit_only, "--conda", "greet")
+    assert "[conda]\n" in spec(demo)
 
 
 def test_environments_that_extend_it_are_named(demo: Project, index: PipIndex) -> None:
