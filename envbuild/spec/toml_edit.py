@@ -179,8 +179,8 @@ def _drop_keys(text: str, places: Sequence[str], gone: Sequence[str]) -> str:
     if item.trivia.comment or item.as_string() != _render_empty(gone):
         raise TypeError(gone)
     piece = f", {gone[0]} = {item.as_string()}"
-    inline = owner.as_string()
-    if isinstance(owner, InlineTable) and piece in inline:  # tomlkit would leave the blank there
+    inline = owner.as_string() if isinstance(owner, InlineTable) else ""
+    if piece in inline:  # tomlkit would leave the blank there
         return text.replace(inline, inline.replace(piece, "", 1), 1)
     del owner[gone[0]]
     return tomlkit.dumps(document)

@@ -29,6 +29,7 @@ from envbuild.workspace.places import (
     find_manager,
     find_parent,
     find_reasons,
+    list_own,
     open_chain,
 )
 from envbuild.workspace.workspace import Workspace
@@ -77,7 +78,12 @@ def add_all(
             manager = wish.manager or choose_manager(spec, wish.text, wish.platform)
             data = add_requirement(data, wish.text, manager, platform=wish.platform, where=where)
             placed.append(replace(wish, manager=manager))
-        return data, placed
+        # Of two that are about the same package, the first is gone again.
+        own = open_chain(workspace, name, data)[-1]
+        return data, [
+            wish for wish in dict.fromkeys(placed)
+            if wish.manager and wish.text in list_own(own, wish.manager, wish.platform)
+        ]  # fmt: skip
 
     with _advised(
         f"`envs/{name}.toml` is as it was: add another name or version "

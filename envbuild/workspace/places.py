@@ -27,6 +27,7 @@ __all__ = [
     "find_manager",
     "find_parent",
     "find_reasons",
+    "list_own",
     "open_chain",
 ]
 
@@ -82,7 +83,7 @@ def find_manager(
     does, `spec.which-manager` if it asks several.
     """
     managers = (manager,) if manager else MANAGERS
-    homes = [home for home in managers if _has(_list(chain[-1], home, platform), home, package)]
+    homes = [home for home in managers if _has(list_own(chain[-1], home, platform), home, package)]
     if len(homes) > 1:
         tables = " and ".join(_bracket(home, platform) for home in homes)
         command = f"nox -s remove -- {name} --{homes[0]} {package}{_option(platform)}"
@@ -129,7 +130,7 @@ def find_parent(
     for child, source in pairwise(reversed(chain)):
         if platform is None and _has(_list_without(child, manager), manager, package):
             return None
-        if _has(_list(source, manager, platform), manager, package):
+        if _has(list_own(source, manager, platform), manager, package):
             return source.where
     return None
 
@@ -140,8 +141,8 @@ def _list_without(source: Source, manager: Manager) -> tuple[str, ...]:
     return tuple(table.get("without") or ()) if isinstance(table, Mapping) else ()
 
 
-def _list(source: Source, manager: Manager, platform: str | None) -> tuple[str, ...]:
-    """Return what one file asks of a manager."""
+def list_own(source: Source, manager: Manager, platform: str | None) -> tuple[str, ...]:
+    """Return what one file, without those it extends, asks of a manager."""
     found: Any = source.table
     for key in list_key(manager, platform):
         found = found.get(key) if isinstance(found, Mapping) else None
@@ -185,12 +186,12 @@ def _list_platforms(source: Source) -> tuple[str | None, ...]:
 
 
 def _asks(source: Source, package: str, platform: str | None) -> bool:
-    return any(_has(_list(source, home, platform), home, package) for home in MANAGERS)
+    return any(_has(list_own(source, home, platform), home, package) for home in MANAGERS)
 
 
 def _list_names(source: Source, platform: str | None) -> Iterator[str]:
     for manager in MANAGERS:
-        yield from (find_name(manager, text) for text in _list(source, manager, platform))
+        yield from (find_name(manager, text) for text in list_own(source, manager, platform))
 
 
 def find_reasons(workspace: Workspace, name: str, package: str) -> str:

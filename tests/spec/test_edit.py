@@ -239,6 +239,8 @@ def test_only_what_was_made_goes() -> None:
     assert remove(own, "new", made=every) == "\n[image]\n"
     assert remove(own, "new", made={("pip",)}) == own.replace('"new"', "")
     assert remove('[pip]\ndependencies = ["new", "b"]\n', "new", made=every).count("b") == 1
+    dotted = 'pip.index-url = "u"\npip.dependencies = ["new"]\n'
+    assert remove(dotted, "new", made=every) == 'pip.index-url = "u"\n'
 
 
 @pytest.mark.parametrize("case", REMOVED)

@@ -208,6 +208,13 @@ def test_what_is_left_out_already(demo: Project) -> None:
     assert "of `envs/demo.toml` leaves it out already" in said
 
 
+def test_of_two_for_the_same_package_the_last_counts(demo: Project) -> None:
+    said = must(demo, "add", "demo", "--no-lock", "--pip", "extra>=1", "Extra<1", "Extra<1", "tool")
+    assert said.count("asks pip for") == 2
+    assert "asks pip for `Extra<1`" in said
+    assert "extra>=1" not in spec(demo)
+
+
 def test_what_can_not_be_solved_changes_nothing(demo: Project) -> None:
     said = refused(demo, "lock.unsatisfiable", "add", "demo", "--pip", "extra>=9")
     assert "nothing was changed" in said
