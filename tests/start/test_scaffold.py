@@ -172,7 +172,13 @@ def test_full_disk_gives_back_what_was_written_over(small_disk: Path) -> None:
     assert not (small_disk / "src").exists()
 
 
-WATCHED = ("/envbuild/start/", "/envbuild/kit/files.py", "/contextlib.py", "/tempfile.py")
+WATCHED = (
+    "/envbuild/start/",
+    "/envbuild/kit/files.py",
+    "/kit/signals.py",
+    "/contextlib.py",
+    "/tempfile.py",
+)
 
 
 def interrupt_at(line: int, number: signal.Signals, work: Callable[[], object]) -> bool:
