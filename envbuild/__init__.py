@@ -6,12 +6,13 @@ with `Repository`, of `envbuild.api`, which is loaded when it is asked for.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envbuild.version import __version__
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from envbuild.api import Environment, Repository
 
 __all__ = ["Environment", "Repository", "__version__", "register"]

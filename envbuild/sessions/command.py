@@ -1,84 +1,30 @@
-"""The sessions without Nox: `envbuild SESSION ARGUMENTS`, for hooks and for scripts.
+"""The command `envbuild SESSION ARGUMENTS`: the door to the sessions without Nox.
 
-It does what `nox -s SESSION -- ARGUMENTS` does, without the time that Nox takes to start and to
-read a noxfile, and where there is no noxfile.
+All else is imported behind it, where an interruption is waited for: of a short session, most of the
+time goes into imports.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
-from pathlib import Path
-from typing import Final, NoReturn
 
-from envbuild.errors import SpecError
-from envbuild.sessions.table import SESSIONS
+from envbuild.sessions.interrupt import terminated_as_interrupted
 
 __all__ = ["main"]
-
-_HERE: Final = frozenset({"init"})
-"""Sessions that are about the folder they are called in, whatever is above it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the session that the first argument names; return the exit code.
 
     The codes are those of Nox: 0, 1 for a session that failed, 3 for one that doesn't exist,
-    130 for Ctrl-C; a script's own for `train`.
+    130 for Ctrl-C and SIGTERM; a script's own for `train`.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in {"-h", "--help"}:
-        print(_render_help())
-        return 0 if words else 2
-    if words[0] == "--version":
-        from envbuild.version import __version__
-
-        print(f"envbuild {__version__}")
-        return 0
-    name, *rest = words
-    if name not in SESSIONS:
-        near = get_close_matches(name, SESSIONS, n=1)
-        error = SpecError(
-            "session.unknown",
-            f"there is no session `{name}`",
-            hint=f"did you mean `envbuild {near[0]}`?" if near else "to see all, run `envbuild -h`",
-        )
-        print(f"error: {error}", file=sys.stderr)
-        return 3
-    return _run(name, rest[1:] if rest[:1] == ["--"] else rest)
-
-
-def _run(name: str, arguments: Sequence[str]) -> int:
-    from envbuild.sessions.context import Context
-    from envbuild.sessions.guard import run_session
-    from envbuild.workspace.workspace import find_root
-
-    root = Path.cwd() if name in _HERE else find_root(Path.cwd())
-    context = Context(name=name, root=root, arguments=tuple(arguments), call=f"envbuild {name}")
     try:
-        run_session(context, _fail)
+        with terminated_as_interrupted():
+            from envbuild.sessions.dispatch import dispatch
+
+            return dispatch(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    return 0
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    raise SystemExit(1)
-
-
-def _render_help() -> str:
-    width = max(map(len, SESSIONS))
-    return "\n".join(
-        [
-            "usage: envbuild SESSION [ARGUMENTS]",
-            "",
-            "Does what `nox -s SESSION -- ARGUMENTS` does, without Nox. Each has `--help`.",
-            "",
-            *(f"  {name:{width}}  {summary}" for name, (_, summary) in SESSIONS.items()),
-        ]
-    )

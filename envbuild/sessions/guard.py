@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import importlib
 import io
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from envbuild.errors import EnvbuildError
-from envbuild.kit.signals import set_handler
 from envbuild.sessions.annotate import annotate
 from envbuild.sessions.answer import list_errors
 from envbuild.sessions.context import Context
+from envbuild.sessions.interrupt import terminated_as_interrupted
 from envbuild.sessions.table import SESSIONS
 
 __all__ = ["guarded", "run_session"]
@@ -70,7 +68,7 @@ def guarded(
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be text: show its bytes
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with _terminated_as_interrupted():
+        with terminated_as_interrupted():
             work()
     except EnvbuildError as error:
         report(error)
@@ -94,23 +92,6 @@ def _quieten() -> None:
 
     for library in _TALKATIVE:
         logging.getLogger(library).setLevel(logging.WARNING)
-
-
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Take SIGTERM, by which CI systems cancel, for a Ctrl-C: clean up, then end.
-
-    Both wait while any thread puts files into their places.
-    """
-
-    def interrupt(_number: int, _frame: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    with (
-        set_handler(signal.SIGTERM, interrupt),
-        set_handler(signal.SIGINT, signal.getsignal(signal.SIGINT)),
-    ):
-        yield
 
 
 def _close_stdout() -> None:

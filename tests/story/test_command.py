@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from envbuild.sessions.table import SESSIONS
 from envbuild.workspace.workspace import find_root
@@ -54,3 +57,33 @@ def test_no_nox_is_imported(project: Project) -> None:
     subprocess.run(
         [sys.executable, "-c", code], cwd=project.root, env=project.environment, check=True
     )
+
+
+STOPPED = """\
+import os, sys
+from envbuild.sessions.command import main
+
+class Stop:
+    def find_spec(self, name, path=None, target=None):
+        if name == MODULE:
+            os.kill(os.getpid(), NUMBER)
+
+sys.meta_path.insert(0, Stop())
+sys.exit(main(["check"]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "module", ["envbuild.sessions.dispatch", "envbuild.sessions.guard", "tomli"]
+)
+def test_an_interruption_while_modules_are_loaded_is_one_line(
+    project: Project, number: signal.Signals, module: str
+) -> None:
+    project.write("envs/cpu.toml", 'python = "3.11.*"\n')
+    code = STOPPED.replace("MODULE", repr(module)).replace("NUMBER", str(int(number)))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=project.root, env=project.environment, text=True,
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
