@@ -68,7 +68,9 @@ def _read(root: Path, path: str) -> SourceTree:
         raise ImageError(
             "source.git",
             f"nobody can tell which files belong to the source `{path}`: {listing.note}",
-            hint="install `git`; for a repository of another user, run "
+            hint="name another `path` in `[[image.source]]`: this one is of git's own folder"
+            if ".git" in place.relative_to(root.resolve()).parts
+            else "install `git`; for a repository of another user, run "
             "`git config --global --add safe.directory FOLDER`",
         )
     paths = [""] if single and place.name in listing.paths else () if single else listing.paths

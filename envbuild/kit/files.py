@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final
 
-__all__ = ["atomic_folder", "atomic_writer", "exclusive", "remove_abandoned", "write_atomic"]
+__all__ = [
+    "atomic_folder",
+    "atomic_writer",
+    "exclusive",
+    "read_plain",
+    "remove_abandoned",
+    "write_atomic",
+]
 
 _PAUSE: Final = 0.05
 """Seconds between two attempts to get a lock that somebody else holds."""
@@ -39,6 +48,17 @@ def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def read_plain(path: Path) -> bytes:
+    """Return a file's bytes, as `Path.read_bytes` does, and refuse what one may wait for: a pipe.
+
+    Raises `OSError` as that does, with these words for what is neither file nor folder.
+    """
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return path.read_bytes()
 
 
 def write_atomic(path: Path, data: bytes | str, *, mode: int = 0o644) -> bool:

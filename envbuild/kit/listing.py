@@ -33,7 +33,11 @@ class GitState:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listing:
-    """Paths relative to the folder, with `/`, sorted; `git` is False where the plain rule held."""
+    """Paths relative to the folder, with `/`, sorted; `git` is False where the plain rule held.
+
+    `note` says why git could not be asked, where there may be a repository: what it ignores is
+    among the paths.
+    """
 
     paths: tuple[str, ...]
     git: bool
@@ -61,12 +65,12 @@ def list_files(folder: Path) -> Listing:
 def _explain(answer: subprocess.CompletedProcess[bytes] | None) -> str | None:
     """Say why git could not be asked, unless it is simply no repository."""
     if answer is None:
-        return "git is not installed, so files that it would ignore are in the snapshot"
+        return "git is not installed"
     said = answer.stderr.decode(errors="replace")
     if "not a git repository" in said:
         return None
     first = next(iter(said.strip().splitlines()), "no reason given")
-    return f"git refused to list the files ({first}), so those it would ignore are in the snapshot"
+    return f"git refused to list the files ({first})"
 
 
 def _expand(folder: Path, name: str) -> Iterator[str]:

@@ -54,7 +54,7 @@ def take_snapshot(source: Path, *, script: str | None = None) -> Snapshot:
         files, strays = read_tree(source, listing.paths)
     except OSError as error:
         raise _unreadable(Path(str(error.filename or source)), error) from error
-    notes = [listing.note] if listing.note else []
+    notes = [f"{listing.note}: what it would ignore is in the snapshot"] if listing.note else []
     notes += [f"`{stray.path}` {stray.why}: left out" for stray in strays]
     if script is not None:
         _check_listed(source, script, files)

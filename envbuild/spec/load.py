@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from envbuild.errors import SpecError
+from envbuild.kit.files import read_plain
 from envbuild.spec.chain import FindFile, compose, find_chain, locate_problems
 from envbuild.spec.curated import (
     RESERVED,
@@ -114,7 +115,7 @@ def finder(root: Path) -> FindFile:
 
     def find(place: str) -> bytes | None:
         try:
-            return (root / place).read_bytes()
+            return read_plain(root / place)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:

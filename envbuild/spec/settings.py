@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from envbuild.errors import Problem, SpecError
+from envbuild.kit.files import read_plain
 from envbuild.spec.chain import DEFAULTS, Source, locate_problems
 from envbuild.spec.formats import (
     ARCHIVE_URL,
@@ -99,7 +100,7 @@ def load_settings(root: Path) -> Settings:
     Raises `SpecError`: `settings.unreadable`, and those of `parse_settings`.
     """
     try:
-        data = (root / "pyproject.toml").read_bytes()
+        data = read_plain(root / "pyproject.toml")
     except (FileNotFoundError, NotADirectoryError):
         data = b""
     except OSError as error:

@@ -220,6 +220,26 @@ def test_a_repository_that_git_refuses_to_read_is_an_error(
     assert _refused(root).code == "source.git"
 
 
+def test_the_folder_of_git_itself_is_refused(root: Path) -> None:
+    error = _refused(root, ".git")
+    assert error.code == "source.git"
+    assert "snapshot" not in error.message
+    assert "name another `path`" in (error.hint or "")
+
+
+def test_a_pipe_is_left_out_in_a_repository_and_refused_outside_of_one(
+    root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    before = _digest(root)
+    os.mkfifo(root / "models/pipe")
+    assert _digest(root) == before
+    bare = tmp_path_factory.mktemp("bare")
+    _write(bare, {"models/a.bin": "a"})
+    os.mkfifo(bare / "models/pipe")
+    error = _refused(bare)
+    assert (error.code, "`pipe`" in error.message) == ("source.file", True)
+
+
 def test_what_may_not_be_read_is_an_error(open_folder: Path) -> None:
     _write(open_folder, {"models/a": "a"})
     (open_folder / "models/a").chmod(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -74,6 +75,18 @@ def test_folder_in_place_of_a_spec_is_refused(root: Path) -> None:
     (root / "envs" / "folder.toml").mkdir()
     error = refuse(root / "envs" / "folder.toml")
     assert error.code == "spec.unreadable"
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("linked", [False, True])
+def test_pipe_in_place_of_a_spec_is_refused_and_not_waited_for(root: Path, linked: bool) -> None:
+    pipe = root / ("pipe" if linked else "envs/pipe.toml")
+    os.mkfifo(pipe)
+    if linked:
+        (root / "envs/pipe.toml").symlink_to(pipe)
+    error = refuse(root / "envs" / "pipe.toml")
+    assert error.code == "spec.unreadable"
+    assert "`envs/pipe.toml` can't be read: it is no regular file" in str(error)
 
 
 def test_spec_that_can_not_be_read_is_refused(root: Path) -> None:
