@@ -66,7 +66,8 @@ def test_of_another_thread() -> None:
         signal.raise_signal(signal.SIGINT)
         assert not written.is_set()
         free.set()
-        time.sleep(20)
+        for _ in range(400):  # a signal just before a long sleep would be heard of after it
+            time.sleep(0.05)
 
     with set_handler(signal.SIGINT, signal.default_int_handler):
         with pytest.raises(KeyboardInterrupt):
