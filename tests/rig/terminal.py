@@ -49,6 +49,8 @@ def show(
 
     Ctrl-C is typed once, when `stop` says so of what was shown so far.
     """
+    # pytest loads readline, which leaves the size of pytest's own terminal to children.
+    own = {name: value for name, value in env.items() if name not in {"COLUMNS", "LINES"}}
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
 
@@ -57,7 +59,7 @@ def show(
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
     run = subprocess.Popen(
-        command, cwd=cwd, env=dict(env), stdin=child, stdout=child, stderr=child,
+        command, cwd=cwd, env=own, stdin=child, stdout=child, stderr=child,
         preexec_fn=take_terminal,
     )  # fmt: skip
     os.close(child)
