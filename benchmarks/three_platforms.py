@@ -97,7 +97,7 @@ def _measure(
     theirs(1)
     left, right = pair(ours, theirs, rounds=rounds)
     title = f"lock of conda and pip, three platforms, with {resolver} (conda-lock)"
-    print_rows(title, left, right, "")
+    print_rows(title, left, right, "at most 1" if resolver == "pip-tools" else "at most 1/5")
 
 
 def _run_conda_lock(space: Workspace, channel: CondaChannel) -> Sample:
