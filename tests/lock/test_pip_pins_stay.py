@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -39,8 +40,12 @@ def test_a_pin_stays_where_an_extra_index_has_its_version_for_another_machine(
     pip_bench: Bench, more: PipIndex, resolver: str, foreign: bool
 ) -> None:
     _fill(pip_bench, more, foreign=foreign)
-    where = {"resolver": resolver, "platform": FOREIGN if foreign else None, "extra": (more.url,)}
-    first = pip_bench.resolve("app", **where)  # type: ignore[arg-type]
+    where: dict[str, Any] = {
+        "resolver": resolver,
+        "platform": FOREIGN if foreign else None,
+        "extra": (more.url,),
+    }
+    first = pip_bench.resolve("app", **where)
     assert b"native==3.0" in first.text
     more.add("native", "4.0", tag="py3-none-any")
     pins = pip_bench.pins("app", "tool", previous=first.text, **where)
@@ -60,8 +65,12 @@ def test_an_earlier_day_moves_pins_no_further_than_a_lock_of_that_day(
     for month, version in enumerate(("1.0", "2.0", "3.0"), start=1):
         pip_bench.index.add("lib", version, uploaded=f"2026-0{month}-15T12:00:00Z")
         more.add("lib", version)
-    where = {"resolver": resolver, "platform": FOREIGN if foreign else None, "extra": (more.url,)}
-    today = pip_bench.resolve("lib", **where)  # type: ignore[arg-type]
+    where: dict[str, Any] = {
+        "resolver": resolver,
+        "platform": FOREIGN if foreign else None,
+        "extra": (more.url,),
+    }
+    today = pip_bench.resolve("lib", **where)
     assert b"lib==3.0" in today.text
     for before, version in (("2026-03-31", "3.0"), ("2026-02-28", "2.0")):
         fresh = pip_bench.pins("lib", before=before, **where)
